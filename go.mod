@@ -1,0 +1,3 @@
+module tmelink
+
+go 1.26

@@ -1,0 +1,56 @@
+package ethernet
+
+import "sync/atomic"
+
+// Reason says why a frame was dropped.
+type Reason uint8
+
+const (
+	Runt          Reason = iota // shorter than an Ethernet header
+	Oversize                    // longer than the port takes
+	Malformed                   // its bytes contradict each other
+	NoPeer                      // a link that floats has not heard its peer yet
+	Disconnected                // a TCP link between two connections, or an emulator that is away
+	Stranger                    // from an address that is not the peer's
+	Control                     // OpenVPN's pings and OCC messages, which are not frames
+	QueueFull                   // the receiver does not keep up
+	SendFailed                  // the kernel refused to send it
+	FilteredOut                 // not for this machine
+	Reflected                   // a copy of what was sent before
+	KernelDrop                  // dropped by the kernel before it could be read
+	InterfaceDown               // the host's interface is down
+	NumReasons
+)
+
+var reasonNames = [NumReasons]string{
+	"runt", "oversize", "malformed", "no-peer", "disconnected", "stranger", "control",
+	"queue-full", "send-failed", "filtered", "reflected", "kernel-drop", "interface-down",
+}
+
+// String gives the word under which status and metrics show the reason.
+func (r Reason) String() string { return reasonNames[r] }
+
+// Drops counts dropped frames by reason. It is written and read atomically.
+type Drops [NumReasons]atomic.Uint64
+
+// Add counts n frames.
+func (d *Drops) Add(r Reason, n int) { d[r].Add(uint64(n)) }
+
+// Count is the number of frames dropped for a reason.
+func (d *Drops) Count(r Reason) uint64 { return d[r].Load() }
+
+// Total is the number of frames dropped for any reason.
+func (d *Drops) Total() uint64 {
+	var sum uint64
+	for r := range d {
+		sum += d[r].Load()
+	}
+	return sum
+}
+
+// Counters are the drops of a port's two directions: Read counts what came from
+// outside and did not become a frame of ReadFrames, Write what WriteFrames did
+// not bring outside.
+type Counters struct {
+	Read, Write Drops
+}

@@ -1,0 +1,92 @@
+// Package ethernet is what tmelink knows of Ethernet itself: frames, hardware
+// addresses, the port at which frames enter and leave an element, and the work
+// that can be done on a frame's bytes alone.
+//
+// It holds no file descriptor and starts no goroutine. Frames flow through it
+// as borrowed byte slices; nothing here keeps one.
+package ethernet
+
+// Port is one Ethernet attachment point. One goroutine reads it and another
+// writes it; Close may be called by any goroutine, more than once.
+type Port interface {
+	// ReadFrames waits for frames and returns a batch of at least one. The
+	// frames are borrowed: they are valid until the next ReadFrames or Close.
+	// After Close it returns net.ErrClosed, also to a reader that waits; any
+	// other error means that the port is lost and will bring no more frames.
+	ReadFrames() ([]Frame, error)
+
+	// WriteFrames sends a batch and keeps nothing of it. It returns when every
+	// frame is sent or dropped; a dropped frame is counted in Counters, it is
+	// not an error. It is handed only frames of at least HeaderLen bytes and
+	// at most MaxFrame, and super-frames only as Offloads allows. It may
+	// change the frames' bytes: nobody reads them afterwards.
+	// Errors are those of ReadFrames.
+	WriteFrames([]Frame) error
+
+	// Offloads says what WriteFrames takes unfinished. It is constant once
+	// the element has started.
+	Offloads() Offloads
+
+	// MaxFrame is the longest frame, in bytes from the destination address
+	// to the end of the payload, that WriteFrames takes; of a super-frame it
+	// limits each segment. It is constant once the element has started.
+	MaxFrame() int
+
+	// Counters are the port's drops. They may be read at any time.
+	Counters() *Counters
+
+	// Close ends both directions and wakes who waits in them.
+	Close() error
+}
+
+// Station is a Port behind which stands one machine that wants only frames for
+// its own addresses. Filter is the same for the port's whole life; what it lets
+// through may change.
+type Station interface {
+	Port
+	Filter() *Filter
+}
+
+// Filtered is a Port that can spare its peer the frames that a Filter would not
+// let through. SetFilter is called at most once, before the port is read.
+type Filtered interface {
+	Port
+	SetFilter(*Filter)
+}
+
+// Frame is one Ethernet frame, destination address first, without frame check
+// sequence; or, where Needs is not zero, a frame that somebody still has to
+// finish.
+type Frame struct {
+	Data []byte
+
+	// Needs is what remains to be done before the frame can go on a wire:
+	// its checksum, and for a super-frame the segmentation.
+	Needs Offloads
+	// SegmentSize is the number of payload bytes of every segment but the
+	// last, where Needs asks for segmentation.
+	SegmentSize uint16
+	// ChecksumStart is the place of the transport header, from the start of
+	// Data, and ChecksumOffset that of the checksum in it, where Needs has
+	// Checksum. The checksum field holds the sum of the pseudo header.
+	ChecksumStart, ChecksumOffset uint16
+}
+
+// Offloads is a set of things that may be left to do on a frame.
+type Offloads uint8
+
+const (
+	// Checksum: the TCP or UDP checksum covers the pseudo header only.
+	Checksum Offloads = 1 << iota
+	// TSO4 and TSO6: TCP in IPv4 or IPv6, to be cut into segments.
+	TSO4
+	TSO6
+	// USO: UDP in IPv4 or IPv6, to be cut into datagrams.
+	USO
+)
+
+// Segmentation is every kind of super-frame.
+const Segmentation = TSO4 | TSO6 | USO
+
+// Takes says whether all that a frame needs is in the set.
+func (o Offloads) Takes(f *Frame) bool { return f.Needs&^o == 0 }
