@@ -38,5 +38,5 @@ func overlap(a, b string) bool {
 	if errX != nil || errY != nil {
 		return errX == nil && x.IsUnspecified() || errY == nil && y.IsUnspecified()
 	}
-	return x == y || (x.IsUnspecified() || y.IsUnspecified()) && (x.Is4() == y.Is4() || x.Is6() && x.IsUnspecified() || y.Is6() && y.IsUnspecified())
+	return x == y || x.Is4() == y.Is4() && (x.IsUnspecified() || y.IsUnspecified())
 }

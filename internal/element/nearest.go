@@ -25,7 +25,9 @@ func Nearest(word string, names []string) []string {
 	})
 	var best []string
 	for _, n := range found[:min(3, len(found))] {
-		best = append(best, n.name)
+		if n.distance <= found[0].distance+1 {
+			best = append(best, n.name)
+		}
 	}
 	return best
 }

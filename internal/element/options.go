@@ -10,7 +10,7 @@ import (
 // Option is one option of an argument list: its documentation and, in Set, what
 // it does. One table serves both, so that neither can lag behind.
 type Option struct {
-	Name string // "inet" or "--remote"; an Option without a name takes the words that stand first
+	Name string // "inet" or "--remote"
 	// Values is the shape of the words behind it: "" for none, "ADDR",
 	// "HOST [PORT] [PROTO]". A word in brackets may be missing; one that ends
 	// in … takes any number.
@@ -30,29 +30,20 @@ type Option struct {
 func (a Args) Parse(options []Option) error {
 	var faults []error
 	known := map[string]*Option{}
-	var first *Option
 	for i := range options {
-		if options[i].Name == "" {
-			first = &options[i]
-		} else {
-			known[options[i].Name] = &options[i]
-		}
+		known[options[i].Name] = &options[i]
 	}
 	given := map[string]tmesh.Word{}
 	words := a.Words
 	for len(words) > 0 {
 		name := words[0]
 		opt := known[name.Text]
-		if opt == nil && first != nil && len(words) == len(a.Words) {
-			opt = first
-		} else if opt == nil {
+		if opt == nil {
 			faults = append(faults, unknownOption(name, known))
 			words = skipUnknown(words[1:], known)
 			continue
-		} else {
-			words = words[1:]
 		}
-		values, rest, err := opt.take(name, words, known)
+		values, rest, err := opt.take(name, words[1:], known)
 		words = rest
 		earlier, twice := given[opt.Name]
 		switch {

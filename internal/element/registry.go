@@ -22,6 +22,9 @@ type Type struct {
 	// a CPU board) are meant for the machine that tmelink does not emulate.
 	// Their arguments on this element's side are not looked at.
 	Unplugged bool
+	// MakesInterfaces says that Start makes network interfaces of the host
+	// that other elements may name. They are started before all others.
+	MakesInterfaces bool
 
 	// Options are those behind the type; ConnectionOptions those behind the
 	// element's name in a connection; Commands those of `command NAME …`.

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"tmelink/internal/lab"
+)
+
+func newRun() *cobra.Command {
+	var once bool
+	var log logging
+	cmd := &cobra.Command{
+		Use:   "run FILE…",
+		Short: "Run descriptions, each one machine",
+		Long: "Runs the machines that the descriptions describe, in one process. Once a machine is up,\n" +
+			"its `command` statements are carried out in their order; what they print goes to\n" +
+			"standard output, everything else to standard error. \"-\" reads standard input.\n\n" +
+			"Signals: SIGINT and SIGTERM end the machines and undo what was changed on this host;\n" +
+			"a second one ends at once. SIGUSR2 prints every connection's counters.",
+		Example:           "  tmelink run --once examples/two-machines/a.tme examples/two-machines/b.tme",
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: completeFiles,
+		RunE: func(_ *cobra.Command, files []string) error {
+			if err := log.open(); err != nil {
+				return err
+			}
+			l, err := load(files, log)
+			if err != nil {
+				return err
+			}
+			return runLab(l, once)
+		},
+	}
+	cmd.Flags().BoolVar(&once, "once", false, "end when all commands of all machines have ended, with 0 if all of them succeeded")
+	log.flags(cmd)
+	return cmd
+}
+
+func runLab(l *lab.Lab, once bool) error {
+	tellNotes(os.Stderr, l)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	ending := make(chan os.Signal, 1)
+	signal.Notify(ending, os.Interrupt, syscall.SIGTERM)
+	status := make(chan os.Signal, 1)
+	notifyStatus(status)
+	defer signal.Stop(status)
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		for {
+			select {
+			case <-status:
+				l.WriteStatus(os.Stderr)
+			case s := <-ending:
+				signal.Stop(ending) // a second signal ends the process as it is
+				fmt.Fprintf(os.Stderr, "tmelink: %v: ending\n", s)
+				cancel()
+				return
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	err := l.Run(ctx, lab.Options{Once: once, Output: os.Stdout, Progress: os.Stderr})
+	cancel()
+	<-watched
+	if err != nil {
+		return failedError{err}
+	}
+	return nil
+}

@@ -1,0 +1,81 @@
+// Package lab runs several machines in one process: it reads their
+// descriptions, finds what they would take from each other, starts them so that
+// each finds what it needs, and ends them in reverse.
+//
+// Descriptions flow through Load, progress and the commands' output come out of
+// Run. No frame passes here.
+package lab
+
+import (
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"tmelink/internal/machine"
+	"tmelink/internal/tmesh"
+)
+
+// Lab is all machines of one process.
+type Lab struct {
+	Machines []*machine.Machine
+	log      *slog.Logger
+	made     time.Time
+}
+
+// Load reads descriptions, each of which describes one machine, and builds the
+// machines. It opens nothing but the files, which read brings. With faults the
+// lab cannot be run; the sources are for showing where the faults are.
+func Load(files []string, read func(string) ([]byte, error), log *slog.Logger, level slog.Level) (*Lab, tmesh.Sources, tmesh.Faults) {
+	l := &Lab{log: log, made: time.Now()}
+	sources := tmesh.Sources{}
+	var faults tmesh.Faults
+	names := machineNames(files)
+	for i, file := range files {
+		statements, texts, wrong := tmesh.Load(file, read)
+		for name, text := range texts {
+			sources[name] = text
+		}
+		m, more := machine.Build(machine.Config{Name: names[i], Dir: filepath.Dir(file), Log: log, Level: level}, statements)
+		l.Machines = append(l.Machines, m)
+		faults = append(append(faults, wrong...), more...)
+	}
+	faults = append(faults, l.collisions()...)
+	return l, sources, faults
+}
+
+// machineNames names each machine after its file, without folder and ending;
+// files of equal names keep as much of their path as tells them apart.
+func machineNames(files []string) []string {
+	names := make([]string, len(files))
+	times := map[string]int{}
+	for i, f := range files {
+		names[i] = strings.TrimSuffix(filepath.Base(f), filepath.Ext(f))
+		times[names[i]]++
+	}
+	for i, f := range files {
+		if times[names[i]] > 1 {
+			names[i] = strings.TrimSuffix(filepath.ToSlash(filepath.Clean(f)), filepath.Ext(f))
+		}
+	}
+	return names
+}
+
+// collisions finds the elements of the lab that need the same thing of the host.
+func (l *Lab) collisions() tmesh.Faults {
+	var claims []machine.Claim
+	var faults tmesh.Faults
+	for _, m := range l.Machines {
+		for _, c := range m.Claims() {
+			for _, earlier := range claims {
+				if c.Conflicts(earlier.Claim) {
+					faults = append(faults, tmesh.Faultf(c.Pos, "%s and %s of machine %s (%s) both use %s: give one of them another --lport",
+						c.Element, earlier.Element, earlier.Machine, earlier.Pos, c.Claim))
+					break
+				}
+			}
+			claims = append(claims, c)
+		}
+	}
+	return faults
+}
