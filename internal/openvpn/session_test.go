@@ -1,0 +1,215 @@
+package openvpn
+
+import (
+	"bytes"
+	"encoding/binary"
+	"strings"
+	"testing"
+	"time"
+
+	"tmelink/internal/ethernet"
+)
+
+var start = time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC)
+
+func occ(opcode byte, body string) []byte {
+	return append(append(bytes.Clone(occMagic), opcode), body...)
+}
+
+func newSession(c Config) (*Session, *ethernet.Drops) {
+	drops := &ethernet.Drops{}
+	c.Dropped = drops
+	if c.MTU == 0 {
+		c.Options = Options{MTU: 1500, Proto: UDP}
+	}
+	return NewSession(c, start), drops
+}
+
+func TestDecodeSortsPackets(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		packet []byte
+		frame  bool
+		reason ethernet.Reason
+		asked  bool
+	}{
+		{"frame", make([]byte, 60), true, 0, false},
+		{"shortest frame", make([]byte, 14), true, 0, false},
+		{"longest frame", make([]byte, 1522), true, 0, false},
+		{"runt", make([]byte, 13), false, ethernet.Runt, false},
+		{"one byte", []byte{0x2a}, false, ethernet.Runt, false},
+		{"oversize", make([]byte, 1523), false, ethernet.Oversize, false},
+		{"ping", pingMessage, false, ethernet.Control, false},
+		{"frame that begins like a ping", append(bytes.Clone(pingMessage), 0), true, 0, false},
+		{"OCC request", occ(occRequest, ""), false, ethernet.Control, true},
+		{"OCC reply", occ(occReply, "V4,dev-type tap\x00"), false, ethernet.Control, false},
+		{"OCC load request", occ(occMTULoadRequest, "\x04\x00"), false, ethernet.Control, true},
+		{"OCC load request cut short", occ(occMTULoadRequest, "\x04"), false, ethernet.Control, false},
+		{"OCC load", occ(occMTULoad, strings.Repeat("x", 1000)), false, ethernet.Control, false},
+		{"OCC MTU request", occ(occMTURequest, ""), false, ethernet.Control, true},
+		{"OCC MTU reply", occ(occMTUReply, "\x05\xdc\x05\xdc"), false, ethernet.Control, false},
+		{"OCC exit", occ(occExit, ""), false, ethernet.Control, false},
+		{"OCC of a later version", occ(99, "?"), false, ethernet.Control, false},
+		{"OCC without opcode", occMagic, false, ethernet.Control, false},
+	} {
+		s, drops := newSession(Config{})
+		frames := s.Decode(nil, [][]byte{c.packet}, start)
+		if (len(frames) == 1) != c.frame {
+			t.Errorf("%s: %d frames", c.name, len(frames))
+		}
+		if c.frame && drops.Total() != 0 || !c.frame && (drops.Total() != 1 || drops.Count(c.reason) != 1) {
+			t.Errorf("%s: dropped %d, for %v %d", c.name, drops.Total(), c.reason, drops.Count(c.reason))
+		}
+		if s.Asked() != c.asked {
+			t.Errorf("%s: asked is %v", c.name, s.Asked())
+		}
+	}
+}
+
+func TestAnswers(t *testing.T) {
+	s, _ := newSession(Config{})
+	s.Decode(nil, [][]byte{make([]byte, 1000), occ(occRequest, "")}, start)
+	s.Encode(nil, []ethernet.Frame{{Data: make([]byte, 1200)}, {Data: make([]byte, 70)}}, start)
+	packet, _ := s.Message(start)
+	if want := occ(occReply, "V4,dev-type tap,link-mtu 1532,tun-mtu 1500,proto UDPv4\x00"); !bytes.Equal(packet, want) {
+		t.Errorf("reply %q, want %q", packet, want)
+	}
+	now := start.Add(time.Second)
+	s.Decode(nil, [][]byte{occ(occMTURequest, "")}, now)
+	packet, _ = s.Message(now)
+	if want := occ(occMTUReply, string(binary.BigEndian.AppendUint16([]byte{0x03, 0xe8}, 1200))); !bytes.Equal(packet, want) {
+		t.Errorf("MTU reply %x, want %x", packet, want)
+	}
+	for _, size := range []int{0, 17, 100, 1768, 65535} {
+		now = now.Add(time.Second)
+		s.Decode(nil, [][]byte{occ(occMTULoadRequest, string(binary.BigEndian.AppendUint16(nil, uint16(size))))}, now)
+		packet, _ = s.Message(now)
+		if want := min(max(size, 17), 1768); len(packet) != want || !isOCC(packet) || packet[16] != occMTULoad {
+			t.Errorf("load of %d: %d bytes, want %d", size, len(packet), want)
+		}
+	}
+	if packet, again := s.Message(now); packet != nil || again != 0 {
+		t.Errorf("nothing is asked, but %x, %v", packet, again)
+	}
+}
+
+func TestAnswersAreBounded(t *testing.T) {
+	s, _ := newSession(Config{})
+	answers := 0
+	for ms := range 1000 {
+		now := start.Add(time.Duration(ms) * time.Millisecond)
+		s.Decode(nil, [][]byte{occ(occRequest, "")}, now)
+		packet, again := s.Message(now)
+		if packet != nil {
+			answers++
+		} else if again <= 0 || again > answerEvery {
+			t.Fatalf("asked, unanswered, and again in %v", again)
+		}
+	}
+	if answers != 10 {
+		t.Errorf("%d answers in a second, want 10", answers)
+	}
+}
+
+func TestPingComesOnlyAfterSilence(t *testing.T) {
+	s, _ := newSession(Config{Ping: 10 * time.Second})
+	at := func(sec int) time.Time { return start.Add(time.Duration(sec) * time.Second) }
+	if p, again := s.Message(start); !isPing(p) || again != 10*time.Second {
+		t.Fatalf("the first ping is due at once: %x, %v", p, again)
+	}
+	if p, again := s.Message(at(4)); p != nil || again != 6*time.Second {
+		t.Fatalf("after 4 s: %x, %v", p, again)
+	}
+	s.Encode(nil, []ethernet.Frame{{Data: make([]byte, 60)}}, at(8))
+	if p, again := s.Message(at(10)); p != nil || again != 8*time.Second {
+		t.Fatalf("2 s after a frame: %x, %v", p, again)
+	}
+	s.Decode(nil, [][]byte{pingMessage}, at(17)) // hearing is not sending
+	if p, _ := s.Message(at(18)); !isPing(p) {
+		t.Fatal("no ping after 10 s without a frame")
+	}
+	s.Decode(nil, [][]byte{occ(occRequest, "")}, at(20))
+	if p, again := s.Message(at(20)); !isOCC(p) || again != 10*time.Second {
+		t.Fatalf("an answer counts as sent: %x, %v", p, again)
+	}
+}
+
+func TestNothingIsSentUnasked(t *testing.T) {
+	s, _ := newSession(Config{PingRestart: time.Second})
+	s.Decode(nil, [][]byte{pingMessage, occ(occReply, "V4\x00"), occ(occExit, ""), make([]byte, 60)}, start)
+	if p, again := s.Message(start.Add(time.Hour)); p != nil || again != 0 {
+		t.Errorf("%x, %v", p, again)
+	}
+}
+
+func TestSilence(t *testing.T) {
+	s, _ := newSession(Config{PingRestart: 5 * time.Second})
+	at := func(sec int) time.Time { return start.Add(time.Duration(sec) * time.Second) }
+	if over, again := s.Silent(at(2)); over || again != 3*time.Second {
+		t.Fatalf("after 2 s: %v, %v", over, again)
+	}
+	for _, packet := range [][]byte{pingMessage, occ(occExit, ""), {1}, make([]byte, 60), make([]byte, 3000)} {
+		s, _ := newSession(Config{PingRestart: 5 * time.Second})
+		if s.Spoken() {
+			t.Fatal("spoken before any packet")
+		}
+		s.Decode(nil, [][]byte{packet}, at(3))
+		if over, again := s.Silent(at(7)); over || again != time.Second || !s.Spoken() {
+			t.Errorf("4 s after a packet of %d bytes: %v, %v", len(packet), over, again)
+		}
+		s.Encode(nil, []ethernet.Frame{{Data: make([]byte, 60)}}, at(7)) // sending is not hearing
+		if over, _ := s.Silent(at(8)); !over {
+			t.Errorf("not over 5 s after a packet of %d bytes", len(packet))
+		}
+	}
+	s, _ = newSession(Config{})
+	if over, again := s.Silent(at(1 << 20)); over || again != 0 {
+		t.Errorf("without --ping-restart: %v, %v", over, again)
+	}
+}
+
+func TestSessionAllocatesNothing(t *testing.T) {
+	s, _ := newSession(Config{Ping: time.Second, PingRestart: time.Second})
+	packets := numbered(64, 1500)
+	packets[7] = pingMessage
+	frames := make([]ethernet.Frame, 0, 64)
+	out := make([][]byte, 0, 64)
+	now := start
+	if n := testing.AllocsPerRun(100, func() {
+		now = now.Add(time.Millisecond)
+		frames = s.Decode(frames[:0], packets, now)
+		out = s.Encode(out[:0], frames, now)
+		s.Message(now)
+		s.Silent(now)
+	}); n != 0 {
+		t.Errorf("%v allocations a batch", n)
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	for opcode := range byte(8) {
+		f.Add(occ(opcode, "\x05\xdc\x05\xdc"))
+	}
+	f.Add(pingMessage)
+	f.Add(occMagic)
+	f.Add(make([]byte, 1523))
+	f.Fuzz(func(t *testing.T, packet []byte) {
+		s, drops := newSession(Config{Ping: time.Second})
+		frames := s.Decode(nil, [][]byte{packet}, start)
+		if uint64(len(frames))+drops.Total() != 1 {
+			t.Fatalf("%d frames and %d drops of one packet", len(frames), drops.Total())
+		}
+		for _, frame := range frames {
+			if len(frame.Data) < ethernet.HeaderLen || len(frame.Data) > 1522 || !bytes.Equal(frame.Data, packet) {
+				t.Fatalf("frame of %d bytes", len(frame.Data))
+			}
+		}
+		message, _ := s.Message(start)
+		if len(message) == 0 || len(message) > MaxPacket(1500) {
+			t.Fatalf("message of %d bytes", len(message))
+		}
+		if again := s.Decode(nil, [][]byte{message}, start); len(again) != 0 {
+			t.Fatal("a message of ours would be taken for a frame")
+		}
+	})
+}
