@@ -17,7 +17,7 @@ type File struct {
 
 // Comment is a line's comment or a run of blank lines, for the printer.
 type Comment struct {
-	Text   string // from '#' to the end of the line; "" is a blank line
+	Text   string // from '#' to the end of the line; "" is a run of blank lines
 	Pos    Pos
 	Beside bool // it stands behind a statement, on its line
 }
@@ -57,6 +57,9 @@ type Element struct {
 	Other    *End
 	Type     *Word
 	TypeArgs []Word
+	// Broken says that a fault was found in the statement, of which only the
+	// name is known. Who looks for the name need not report it as missing.
+	Broken bool
 }
 
 // Alias is `alias NEW OLD`: a second name for an element.

@@ -3,7 +3,6 @@ package tmesh
 import (
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 )
@@ -98,64 +97,3 @@ func (fs *Faults) Add(pos Pos, err error) {
 
 // Sources holds the texts of the files that a description was read from, by name.
 type Sources map[string][]byte
-
-// Print writes each fault as "file:line:column: message", below it the line
-// that it stands in and a caret under the column.
-func (fs Faults) Print(w io.Writer, sources Sources) {
-	lines := map[string][]string{}
-	for _, f := range fs {
-		fmt.Fprintln(w, f.Error())
-		text, ok := sources[f.Pos.File]
-		if !ok || f.Pos.Line == 0 {
-			continue
-		}
-		if lines[f.Pos.File] == nil {
-			lines[f.Pos.File] = strings.Split(string(text), "\n")
-		}
-		if f.Pos.Line > len(lines[f.Pos.File]) {
-			continue
-		}
-		line, caret := excerpt(lines[f.Pos.File][f.Pos.Line-1], f.Pos.Column)
-		fmt.Fprintf(w, "    %s\n    %s^\n", line, caret)
-	}
-}
-
-// excerpt cuts a line to what fits a terminal around the column, shows what is
-// not printable as '?', and gives the white space that puts a caret below it.
-func excerpt(line string, column int) (shown, indent string) {
-	const width = 100
-	runes := []rune(strings.TrimSuffix(line, "\r"))
-	column = min(max(column, 1), len(runes)+1)
-	start := 0
-	if column > width {
-		start = column - width/2
-	}
-	end := min(len(runes), start+width)
-	var text, blank strings.Builder
-	if start > 0 {
-		text.WriteString("… ")
-		blank.WriteString("  ")
-	}
-	for i, r := range runes[start:end] {
-		before := start+i+1 < column
-		switch {
-		case r == '\t':
-			text.WriteRune('\t')
-			if before {
-				blank.WriteRune('\t')
-			}
-			continue
-		case r < ' ' || r == 0x7f || r == '\uFFFD' || (r >= 0x80 && r < 0xa0):
-			text.WriteRune('?')
-		default:
-			text.WriteRune(r)
-		}
-		if before {
-			blank.WriteRune(' ')
-		}
-	}
-	if end < len(runes) {
-		text.WriteString(" …")
-	}
-	return text.String(), blank.String()
-}
