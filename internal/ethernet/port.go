@@ -10,7 +10,8 @@ package ethernet
 // writes it; Close may be called by any goroutine, more than once.
 type Port interface {
 	// ReadFrames waits for frames and returns a batch of at least one. The
-	// frames are borrowed: they are valid until the next ReadFrames or Close.
+	// frames are borrowed: they are valid until the next ReadFrames or Close,
+	// and the reader may meanwhile change the slice and the bytes.
 	// After Close it returns net.ErrClosed, also to a reader that waits; any
 	// other error means that the port is lost and will bring no more frames.
 	ReadFrames() ([]Frame, error)
@@ -52,6 +53,16 @@ type Station interface {
 type Filtered interface {
 	Port
 	SetFilter(*Filter)
+}
+
+// Reflector is a Port that can be joined to itself (`tap1 at tap1`). Whoever
+// would join it calls ReflectOnly once, after the element has started, in place
+// of making a connection, and goes on reading: what ReadFrames still gives is
+// for nobody and must not be written back. The port does all that the joining is
+// for inside ReadFrames; WriteFrames is not called.
+type Reflector interface {
+	Port
+	ReflectOnly()
 }
 
 // Frame is one Ethernet frame, destination address first, without frame check
