@@ -7,9 +7,14 @@ import (
 	"strings"
 )
 
-// dotShapes are the kinds' shapes in DOT.
-var dotShapes = [numKinds]string{
-	Other: "box", Host: "box3d", Link: "cds", TAP: "house", PacketSocket: "invtrapezium", Switch: "hexagon",
+// dotShapes are the kinds' shapes and styles in DOT.
+var dotShapes = [numKinds]struct{ shape, style string }{
+	Other:        {"box", "filled"},
+	Host:         {"box", "filled"},
+	Link:         {"box", "filled,rounded"},
+	TAP:          {"component", "filled"},
+	PacketSocket: {"note", "filled"},
+	Switch:       {"octagon", "filled"},
 }
 
 // DOT writes the network in the language of Graphviz, as an undirected graph
@@ -22,15 +27,20 @@ func DOT(w io.Writer, net Network) error {
 	out := bufio.NewWriter(w)
 	fmt.Fprint(out, "graph network {\n"+
 		"\trankdir=LR\n"+
-		"\tnode [shape=box style=filled fontname=\"monospace\" fontsize=10]\n"+
+		"\tfontname=\"monospace\"\n"+
+		"\tnode [fontname=\"monospace\" fontsize=10 margin=\"0.2,0.1\"]\n"+
 		"\tedge [fontname=\"monospace\" fontsize=9]\n")
 	for i, m := range p.machines {
 		fmt.Fprintf(out, "\tsubgraph cluster_%d {\n\t\tlabel=%s style=rounded\n", i, dotString(m.name))
 		for n := m.first; n < m.end; n++ {
 			e := p.nodes[n]
-			style := kindColours[e.kind]
-			fmt.Fprintf(out, "\t\tn%d [label=%s shape=%s fillcolor=%q color=%q]\n",
-				n, dotString(append([]string{e.name, shortType(e.typ)}, e.detail...)...), dotShapes[e.kind], style.fill, style.line)
+			colours, form := kindColours[e.kind], dotShapes[e.kind]
+			fmt.Fprintf(out, "\t\tn%d [label=%s shape=%s style=%q fillcolor=%q color=%q]\n",
+				n, dotString(append([]string{e.name, shortType(e.typ)}, e.detail...)...),
+				form.shape, form.style, colours.fill, colours.line)
+		}
+		if m.first == m.end { // Graphviz leaves an empty cluster out
+			fmt.Fprintf(out, "\t\tm%d [label=%s shape=plaintext]\n", i, dotString(noElements))
 		}
 		fmt.Fprint(out, "\t}\n")
 	}
