@@ -38,7 +38,9 @@ func Load(files []string, read func(string) ([]byte, error), log *slog.Logger, l
 		}
 		m, more := machine.Build(machine.Config{Name: names[i], Dir: filepath.Dir(file), Log: log, Level: level}, statements)
 		l.Machines = append(l.Machines, m)
-		faults = append(append(faults, wrong...), more...)
+		wrong = append(wrong, more...)
+		wrong.Sort()
+		faults = append(faults, wrong...)
 	}
 	faults = append(faults, l.collisions()...)
 	return l, sources, faults

@@ -32,6 +32,15 @@ type flow struct {
 	frames, bytes atomic.Uint64
 }
 
+func (f *flow) count(batch []ethernet.Frame) {
+	bytes := 0
+	for i := range batch {
+		bytes += len(batch[i].Data)
+	}
+	f.frames.Add(uint64(len(batch)))
+	f.bytes.Add(uint64(bytes))
+}
+
 func newConnection(pos tmesh.Pos, a, b End) *Connection {
 	c := &Connection{Pos: pos, A: a, B: b}
 	tell(a.Port, b.Port)
@@ -67,10 +76,18 @@ func (c *Connection) run() error {
 // runSelf carries what comes out of a port into the same port; a port that
 // reflects by itself is only emptied.
 func (c *Connection) runSelf() error {
-	if r, ok := c.A.Port.(ethernet.Reflector); ok {
-		r.ReflectOnly()
+	r, ok := c.A.Port.(ethernet.Reflector)
+	if !ok {
+		return c.pump(c.A, c.B, &c.aToB)
 	}
-	return c.pump(c.A, c.B, &c.aToB)
+	r.ReflectOnly()
+	for {
+		batch, err := r.ReadFrames()
+		if err != nil {
+			return c.ended(c.A, err)
+		}
+		c.aToB.count(batch)
+	}
 }
 
 // pump carries frames one way. A panic on the way, which only a fault of the
@@ -82,60 +99,25 @@ func (c *Connection) pump(from, to End, f *flow) (lost error) {
 		}
 	}()
 	var (
-		segments  ethernet.Segmenter
-		takes     = to.Port.Offloads()
-		most      = to.Port.MaxFrame()
-		readDrops = &from.Port.Counters().Read
-		sendDrops = &to.Port.Counters().Write
+		segments ethernet.Segmenter
+		takes    = to.Port.Offloads()
+		most     = to.Port.MaxFrame()
+		drops    = &from.Port.Counters().Read
 	)
 	for {
 		batch, err := from.Port.ReadFrames()
 		if err != nil {
 			return c.ended(from, err)
 		}
-		batch = fit(batch, most, readDrops, sendDrops)
-		finished, malformed := segments.Finish(batch, takes, most)
-		if malformed > 0 {
-			readDrops.Add(ethernet.Malformed, malformed)
-		}
-		if len(finished) == 0 {
+		batch = segments.Finish(batch, takes, most, drops)
+		if len(batch) == 0 {
 			continue
 		}
-		bytes := 0
-		for i := range finished {
-			bytes += len(finished[i].Data)
-		}
-		f.frames.Add(uint64(len(finished)))
-		f.bytes.Add(uint64(bytes))
-		if err := to.Port.WriteFrames(finished); err != nil {
+		f.count(batch)
+		if err := to.Port.WriteFrames(batch); err != nil {
 			return c.ended(to, err)
 		}
 	}
-}
-
-// fit leaves out the frames that are shorter than a header or longer than the
-// receiver takes, and counts them. Super-frames are measured by their segments,
-// later.
-func fit(batch []ethernet.Frame, most int, short, long *ethernet.Drops) []ethernet.Frame {
-	ok := func(f *ethernet.Frame) bool {
-		return len(f.Data) >= ethernet.HeaderLen && (len(f.Data) <= most || f.Needs&ethernet.Segmentation != 0)
-	}
-	kept := 0
-	for i := range batch {
-		if !ok(&batch[i]) {
-			if len(batch[i].Data) < ethernet.HeaderLen {
-				short.Add(ethernet.Runt, 1)
-			} else {
-				long.Add(ethernet.Oversize, 1)
-			}
-			continue
-		}
-		if kept != i {
-			batch[kept] = batch[i]
-		}
-		kept++
-	}
-	return batch[:kept]
 }
 
 // ended closes both ports, so that the other direction ends too, and gives the

@@ -1,0 +1,54 @@
+package main
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os"
+	"strconv"
+	"time"
+)
+
+// transferSeed makes what is transferred the same everywhere.
+const transferSeed = 77
+
+// tcpServe is a program: it sends SIZE pseudo-random bytes to everyone who
+// connects to ADDR.
+func tcpServe() {
+	l, err := net.Listen("tcp", os.Args[1])
+	must(err)
+	size, err := strconv.Atoi(os.Args[2])
+	must(err)
+	fmt.Println("ready")
+	for {
+		c, err := l.Accept()
+		must(err)
+		go func() {
+			defer c.Close()
+			io.Copy(c, io.LimitReader(source(), int64(size)))
+		}()
+	}
+}
+
+// tcpFetch is a program: it reads everything from ADDR, at most 60 s, and prints
+// the checksum.
+func tcpFetch() {
+	c, err := net.DialTimeout("tcp", os.Args[1], 10*time.Second)
+	must(err)
+	c.SetDeadline(time.Now().Add(60 * time.Second))
+	sum := sha256.New()
+	n, err := io.Copy(sum, c)
+	must(err)
+	fmt.Printf("%d bytes, sha256 %x\n", n, sum.Sum(nil))
+}
+
+// fetched is what tcpFetch prints after size bytes of tcpServe.
+func fetched(size int) string {
+	sum := sha256.New()
+	io.Copy(sum, io.LimitReader(source(), int64(size)))
+	return fmt.Sprintf("%d bytes, sha256 %x\n", size, sum.Sum(nil))
+}
+
+func source() io.Reader { return rand.NewChaCha8([32]byte{transferSeed}) }
