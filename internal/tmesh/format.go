@@ -25,8 +25,8 @@ func Format(f *File) []byte {
 	return []byte(p.text.String())
 }
 
-// Quote gives an argument as it stands in a description, in quotes if it needs
-// them.
+// Quote gives an argument of a type or a command as it stands in a description,
+// in quotes if it needs them.
 func Quote(text string) string {
 	if text != "" && only(text, plain|extended|colonly) {
 		return text
@@ -92,7 +92,7 @@ func (p *printer) statement(s Statement) {
 	case *Command:
 		p.keyword("command", s.At)
 		p.names(s.Element)
-		p.arguments(s.Args)
+		p.arguments(s.Args, true)
 	case *Shell:
 		p.keyword(s.Verb.Text, s.At)
 		for _, w := range s.Args {
@@ -103,15 +103,15 @@ func (p *printer) statement(s Statement) {
 
 func (p *printer) element(e *Element) {
 	p.names(e.Name)
-	p.arguments(e.Args)
+	p.arguments(e.Args, false)
 	if e.Other != nil {
 		p.word(e.Other.Name, "at "+quoteName(e.Other.Name.Text))
-		p.arguments(e.Other.Args)
+		p.arguments(e.Other.Args, false)
 	}
 	if e.Type != nil {
 		p.text.WriteByte(':')
 		p.names(*e.Type)
-		p.arguments(e.TypeArgs)
+		p.arguments(e.TypeArgs, true)
 	}
 }
 
@@ -123,9 +123,11 @@ func (p *printer) names(words ...Word) {
 	}
 }
 
-func (p *printer) arguments(words []Word) {
+// arguments prints words that are quoted if they were. colons says that they
+// stand where a colon belongs to its word.
+func (p *printer) arguments(words []Word, colons bool) {
 	for _, w := range words {
-		if w.Quoted {
+		if w.Quoted || !colons && strings.Contains(w.Text, ":") {
 			p.word(w, quotes(w.Text))
 		} else {
 			p.word(w, Quote(w.Text))

@@ -17,8 +17,9 @@ A word is letters, digits and . / - _ and, where it is not a name,
 + = @ % , ~ [ ] * as well. The first colon of an element's statement outside
 quotes is the type's; behind it, and in statements that begin with a keyword,
 a colon belongs to its word. A quote toggles anywhere in a word, there are no
-escapes, and inside quotes every character is its own, a newline too. Quotes do
-not make another word of "at" or of a keyword. "" is an empty word.
+escapes, and inside quotes every character is its own, a newline too; but where
+the quoted lines look like statements, the fault is that the quote is not closed.
+Quotes do not make another word of "at" or of a keyword. "" is an empty word.
 
 A backslash at the end of a line, outside quotes and comments, continues the
 statement on the next line; it separates words.
@@ -53,9 +54,9 @@ func parse(name string, text []byte, words *int) (*File, Faults) {
 	left := *words
 	p := newParser(name, source, left, true)
 	p.file()
-	if p.scan.unclosed {
-		// Some quote has no second one, and from there on all quotes have
-		// been paired wrongly. Within lines they show which it is.
+	if p.scan.unpaired {
+		// A quote has no second one, and all behind it have been paired
+		// wrongly. Within lines they show which it is.
 		p = newParser(name, source, left, false)
 		p.file()
 	}

@@ -80,8 +80,9 @@ type scanner struct {
 
 	// spanning says that quoted text may go over several lines, as in TME.
 	spanning bool
-	// unclosed is set where spanning quotes were open at the end of the text.
-	unclosed bool
+	// unpaired is set, and the text ended, where spanning cannot be meant: a
+	// quote is open at the end of the text or runs into another statement.
+	unpaired bool
 
 	// muted keeps faults in words from being reported, behind a first one in
 	// the same statement.
@@ -234,6 +235,11 @@ func (s *scanner) word(w *Word, colons bool) bool {
 		text.WriteString(s.line[begin:s.offset])
 	}
 	w.Text = text.String()
+	if swallows(w.Text) {
+		s.unpaired = true
+		s.line, s.rest, s.offset, s.ended = "", "", 0, true
+		return false
+	}
 	return true
 }
 
@@ -260,18 +266,38 @@ func (s *scanner) quoted(text *strings.Builder) bool {
 			return true
 		}
 		if !s.spanning {
-			s.fault(opening, `quoted text begins here and is not closed with a second "`)
+			s.fault(opening, `quoted text begins here and is not closed with a second " on this line`)
 			return false
 		}
 		s.nextLine()
 		if s.ended {
-			s.unclosed = true
+			s.unpaired = true
 		}
 		if s.ended || s.bad {
 			return false
 		}
 		text.WriteByte('\n')
 	}
+}
+
+// swallows says whether one of the further lines of quoted text looks like a
+// statement: then the quote before it was forgotten.
+func swallows(text string) bool {
+	_, further, _ := strings.Cut(text, "\n")
+	for line := range strings.Lines(further) {
+		words := strings.Fields(line[:min(len(line), 1024)])
+		if len(words) < 2 {
+			continue
+		}
+		switch words[0] {
+		case "alias", "command", "connect", "log", "source":
+			return true
+		}
+		if words[1] == "at" || strings.HasSuffix(words[0], ":") || strings.Contains(line, ": tme/") || strings.Contains(line, ": nme/") {
+			return true
+		}
+	}
+	return false
 }
 
 // stray reports a character that no word may have outside quotes.
@@ -283,7 +309,7 @@ func (s *scanner) stray() {
 	case unicode.IsSpace(r) || !unicode.IsPrint(r):
 		s.fault(s.here(), "the invisible character %U stands between the words; write a plain space", r)
 	default:
-		s.fault(s.here(), `%c cannot stand outside quotes; put the word that it belongs to between two "`, r)
+		s.fault(s.here(), `"%c" cannot stand outside quotes; put the whole word in quotes`, r)
 	}
 	s.offset += size
 	s.column++
