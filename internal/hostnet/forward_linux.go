@@ -18,7 +18,7 @@ import (
 func (c *Changes) forward(t Translation, others []table, log *slog.Logger) error {
 	pattern := "ipv4/conf/%s/forwarding"
 	if t.Network.Addr().Is6() {
-		pattern = "ipv6/conf/%s/force_forwarding"
+		pattern = "ipv6/conf/%s/" + forwardOne6
 		_, err := c.ns.readSwitch(fmt.Sprintf(pattern, c.link.Name))
 		if errors.Is(err, os.ErrNotExist) {
 			return c.forwardAll6(others, log)
@@ -76,6 +76,10 @@ func (c *Changes) forwardAll6(others []table, log *slog.Logger) error {
 }
 
 const allForwarding6 = "ipv6/conf/all/forwarding"
+
+// forwardOne6 is a variable so that tests can look for a switch that no kernel
+// has, as an old kernel has none.
+var forwardOne6 = "force_forwarding"
 
 // shareAll6 takes a journal's IPv6 switches over, so that whoever is the last to
 // end puts them back.
