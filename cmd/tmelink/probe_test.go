@@ -34,7 +34,7 @@ func init() {
 
 // probe is a station that prints every tagged datagram that reaches it, as
 // "NAME got TAG", with nothing between it and the wire that could hide a second
-// copy. Its command sends one: `send MAC ADDR TAG`.
+// copy. Its commands are `send MAC ADDR TAG`, which sends one, and `await FILE`.
 type probe struct {
 	name   string
 	mac    ethernet.Addr
@@ -92,9 +92,8 @@ func (p *probe) WriteFrames(frames []ethernet.Frame) error {
 }
 
 func (p *probe) Prepare(args element.Args) (element.Command, error) {
-	if len(args.Words) == 2 && args.Words[0].Text == "sleep" {
-		d, err := time.ParseDuration(args.Words[1].Text)
-		return func(context.Context, io.Writer) error { time.Sleep(d); return nil }, err
+	if len(args.Words) == 2 && args.Words[0].Text == "await" {
+		return func(ctx context.Context, _ io.Writer) error { return await(ctx, args.Words[1].Text) }, nil
 	}
 	if len(args.Words) != 4 || args.Words[0].Text != "send" {
 		return nil, tmesh.Faultf(args.Pos, "send MAC ADDR TAG")
@@ -109,6 +108,17 @@ func (p *probe) Prepare(args element.Args) (element.Command, error) {
 		p.send <- frame
 		return nil
 	}, nil
+}
+
+// await waits until a file is there.
+func await(ctx context.Context, file string) error {
+	for ctx.Err() == nil {
+		if _, err := os.Stat(file); err == nil {
+			return nil
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	return ctx.Err()
 }
 
 // taggedFrame is a UDP datagram in IPv4 whose payload is the tag.

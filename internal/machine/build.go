@@ -279,7 +279,7 @@ func logLevel(s string) (slog.Level, bool) {
 	if s == "off" {
 		return slog.LevelError + 100, true
 	}
-	if n, err := strconv.ParseUint(s, 10, 16); err == nil {
+	if n, err := strconv.ParseUint(s, 0, 32); err == nil {
 		if n == 0 {
 			return slog.LevelInfo, true
 		}

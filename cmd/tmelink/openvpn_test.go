@@ -1,0 +1,108 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"tmelink/internal/nstest"
+)
+
+// role is one way for tmelink and OpenVPN to meet without keys.
+type role struct {
+	name    string
+	tmelink string   // options of the link on host 1, behind --local
+	openvpn []string // options of OpenVPN on host 2
+}
+
+var roles = []role{
+	{"UDP", "--remote 192.168.0.2", []string{"--proto", "udp", "--local", "192.168.0.2", "--remote", "192.168.0.1"}},
+	{"UDP with pings", "--remote 192.168.0.2 --keepalive 1 5", []string{"--proto", "udp", "--local", "192.168.0.2", "--remote", "192.168.0.1", "--keepalive", "1", "5"}},
+	{"UDP, OpenVPN floats", "--remote 192.168.0.2", []string{"--proto", "udp", "--local", "192.168.0.2", "--float", "--remote", "192.168.0.1"}},
+	{"UDP, tmelink floats", "--lport 1194", []string{"--proto", "udp", "--local", "192.168.0.2", "--remote", "192.168.0.1"}},
+	{"TCP, tmelink serves", "--remote 192.168.0.2 --proto tcp-server", []string{"--proto", "tcp-client", "--remote", "192.168.0.1", "--connect-retry", "1", "2"}},
+	{"TCP, tmelink calls", "--remote 192.168.0.2 --proto tcp-client", []string{"--proto", "tcp-server", "--local", "192.168.0.2", "--remote", "192.168.0.1"}},
+}
+
+// TestOpenVPN joins a TAP by a link to the real OpenVPN without keys, in every
+// role: pings both ways, 10 MB compared by checksum both ways, and the same
+// again after either end was started anew. Neither end may complain of the other.
+func TestOpenVPN(t *testing.T) {
+	for _, r := range roles {
+		t.Run(r.name, func(t *testing.T) {
+			nstest.Need(t, "openvpn", "ping")
+			hosts := lan(t, 2)
+			description := filepath.Join(t.TempDir(), "m.tme")
+			text := "tap0: tme/host/tun/tap inet 10.0.77.1 netmask 255.255.255.0 nat none\n" +
+				"link0 at tap0: tme/host/openvpn/socket/link --dev tap --local 192.168.0.1 " + r.tmelink + "\n"
+			if err := os.WriteFile(description, []byte(text), 0o666); err != nil {
+				t.Fatal(err)
+			}
+			startTmelink := func() *nstest.Process { return hosts[0].Start("tmelink", "run", description) }
+			startOpenVPN := func() *nstest.Process {
+				return hosts[1].Start("openvpn", append(r.openvpn, "--dev", "tap0", "--ifconfig", "10.0.77.2", "255.255.255.0", "--verb", "3")...)
+			}
+			peer := startOpenVPN()
+			ours := startTmelink()
+			peer.Expect(t, "Initialization Sequence Completed", 30*time.Second)
+			bothWays(t, hosts[0], hosts[1])
+
+			if err := ours.Stop(); err != nil {
+				t.Errorf("tmelink, ended by SIGTERM: %v\n%s", err, ours.Output())
+			}
+			ours = startTmelink()
+			bothWays(t, hosts[0], hosts[1])
+
+			peer.Stop()
+			complaints(t, peer.Output())
+			peer = startOpenVPN()
+			bothWays(t, hosts[0], hosts[1])
+			complaints(t, peer.Output())
+			if err := ours.Stop(); err != nil {
+				t.Errorf("tmelink, ended by SIGTERM: %v\n%s", err, ours.Output())
+			}
+		})
+	}
+}
+
+// bothWays pings and transfers 10 MB in both directions between two hosts whose
+// TAPs are 10.0.77.1 and 10.0.77.2. It first waits for the network to be there.
+func bothWays(t *testing.T, h1, h2 *nstest.Host) {
+	t.Helper()
+	const size = 10_000_000
+	ready := nstest.Eventually(60*time.Second, func() bool {
+		_, err := h1.Try("ping", "-c", "1", "-W", "1", "10.0.77.2")
+		return err == nil
+	})
+	if !ready {
+		t.Fatal("host 2 does not answer through the link")
+	}
+	for _, way := range []struct {
+		from, to *nstest.Host
+		addr     string
+	}{{h1, h2, "10.0.77.1"}, {h2, h1, "10.0.77.2"}} {
+		way.to.Run("ping", "-c", "3", "-i", "0.2", "-W", "5", way.addr)
+		server := way.from.Start("tcpserve", way.addr+":7000", fmt.Sprint(size))
+		server.Expect(t, "ready", 10*time.Second)
+		if got, want := way.to.Run("tcpfetch", way.addr+":7000"), fetched(size); got != want {
+			t.Errorf("from %s: got %s, want %s", way.addr, got, want)
+		}
+		server.Stop()
+	}
+}
+
+// complaints fails the test if OpenVPN found its peer's options or packets odd.
+// That the tunnel has no keys is what it is told to say.
+func complaints(t *testing.T, output string) {
+	t.Helper()
+	for line := range strings.SplitSeq(output, "\n") {
+		for _, bad := range []string{"inconsistent", "Bad encapsulated", "Bad LZO", "Options error", "remote options", "is present in"} {
+			if strings.Contains(line, bad) {
+				t.Errorf("openvpn complains: %s", line)
+			}
+		}
+	}
+}
