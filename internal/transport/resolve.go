@@ -1,0 +1,79 @@
+package transport
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+)
+
+// ResolveHost gives the addresses of a family that a name or a written address
+// stands for, at least one.
+func ResolveHost(ctx context.Context, host string, family Family) ([]netip.Addr, error) {
+	if a, err := netip.ParseAddr(host); err == nil {
+		return ofFamily([]netip.Addr{a}, host, family)
+	}
+	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	if err != nil {
+		return nil, fmt.Errorf("resolve %q: %w: write an address, or correct the name", host, err)
+	}
+	return ofFamily(addrs, host, family)
+}
+
+// ResolveLocal is ResolveHost for an address of this host, which may also be
+// the name of one of its interfaces.
+func ResolveLocal(ctx context.Context, local string, family Family) ([]netip.Addr, error) {
+	ifi, err := net.InterfaceByName(local)
+	if err != nil {
+		return ResolveHost(ctx, local, family)
+	}
+	addrs, err := ifi.Addrs()
+	if err != nil {
+		return nil, fmt.Errorf("read the addresses of interface %s: %w", local, err)
+	}
+	var found, linkLocal []netip.Addr
+	for _, a := range addrs {
+		prefix, err := netip.ParsePrefix(a.String())
+		if err != nil {
+			continue
+		}
+		addr := prefix.Addr()
+		if addr.Is6() && addr.IsLinkLocalUnicast() {
+			linkLocal = append(linkLocal, addr.WithZone(local))
+			continue
+		}
+		found = append(found, addr)
+	}
+	return ofFamily(append(found, linkLocal...), "interface "+local, family)
+}
+
+func ofFamily(addrs []netip.Addr, whose string, family Family) ([]netip.Addr, error) {
+	var kept []netip.Addr
+	for _, a := range addrs {
+		if a = a.Unmap(); family.Has(a) {
+			kept = append(kept, a)
+		}
+	}
+	if len(kept) == 0 {
+		return nil, fmt.Errorf("%s has no %s address", whose, family)
+	}
+	return kept, nil
+}
+
+// CheckHost says what is wrong with a word that is to name a host: it must be
+// an IP address or have the form of a name.
+func CheckHost(host string) error {
+	if _, err := netip.ParseAddr(host); err == nil {
+		return nil
+	}
+	switch {
+	case strings.Contains(host, ":"):
+		return fmt.Errorf("%q is not an IPv6 address", host)
+	case strings.Trim(host, "0123456789.") == "":
+		return fmt.Errorf("%q is not an IPv4 address", host)
+	case len(host) > 253 || strings.HasPrefix(host, "-") || strings.Trim(strings.ToLower(host), "abcdefghijklmnopqrstuvwxyz0123456789.-_") != "":
+		return fmt.Errorf("%q is neither an address nor a name", host)
+	}
+	return nil
+}

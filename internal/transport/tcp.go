@@ -1,0 +1,161 @@
+package transport
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"time"
+
+	"tmelink/internal/ethernet"
+	"tmelink/internal/openvpn"
+)
+
+// TCPConfig is what TCP connections are made of.
+type TCPConfig struct {
+	Socket
+	Local     netip.AddrPort // not valid: any (Dial only); port 0: any
+	MaxPacket int            // bytes: a longer packet ends the connection
+	Counters  *ethernet.Counters
+	Log       *slog.Logger
+}
+
+// TCP is a Conn over one TCP connection.
+type TCP struct {
+	conn     *net.TCPConn
+	local    netip.AddrPort
+	peer     netip.AddrPort
+	counters *ethernet.Counters
+
+	stream  *openvpn.Stream // the reader's
+	packets [][]byte
+	out     []byte // the writer's
+}
+
+// Dial connects to a peer. An error of the local address is a *BindError.
+func Dial(ctx context.Context, c TCPConfig, peer netip.AddrPort, timeout time.Duration) (*TCP, error) {
+	d := net.Dialer{Timeout: timeout, Control: c.control(true)}
+	if c.Local.IsValid() {
+		d.LocalAddr = net.TCPAddrFromAddrPort(c.Local)
+	}
+	conn, err := d.DialContext(ctx, network("tcp", peer.Addr()), peer.String())
+	if err != nil {
+		if bind, ok := asBindError("connect from tcp", c.Local, err); ok {
+			return nil, bind
+		}
+		return nil, fmt.Errorf("connect to tcp %v: %w", peer, withoutAddress(err))
+	}
+	t := newTCP(conn.(*net.TCPConn), c)
+	if c.Local.Port() != 0 {
+		// A connection that this end closes would keep the pair of addresses
+		// busy for a minute, and the next one could not be made: reset it.
+		t.conn.SetLinger(0)
+	}
+	return t, nil
+}
+
+func newTCP(conn *net.TCPConn, c TCPConfig) *TCP {
+	// Package net has set TCP_NODELAY already, and keep-alive probes, by which
+	// a peer that vanished is noticed even without --ping-restart.
+	return &TCP{
+		conn:     conn,
+		local:    addrPort(conn.LocalAddr()),
+		peer:     addrPort(conn.RemoteAddr()),
+		counters: c.Counters,
+		stream:   openvpn.NewStream(c.MaxPacket),
+	}
+}
+
+// ReadPackets waits until at least one packet of the stream is complete.
+func (t *TCP) ReadPackets() ([][]byte, error) {
+	for {
+		n, err := t.conn.Read(t.stream.Space())
+		if err != nil {
+			return nil, closed(err)
+		}
+		if t.packets, err = t.stream.Cut(n, t.packets[:0]); err != nil {
+			t.counters.Read.Add(ethernet.Malformed, 1)
+			return nil, err
+		}
+		if len(t.packets) > 0 {
+			return t.packets, nil
+		}
+	}
+}
+
+// WritePackets writes the batch in one piece.
+func (t *TCP) WritePackets(packets [][]byte) error {
+	t.out = openvpn.AppendStream(t.out[:0], packets)
+	_, err := t.conn.Write(t.out)
+	if err != nil {
+		t.counters.Write.Add(ethernet.Disconnected, len(packets))
+	}
+	return closed(err)
+}
+
+// Send writes a packet between two batches. It waits as long as the peer does
+// not read.
+func (t *TCP) Send(packet []byte) error {
+	_, err := t.conn.Write(openvpn.AppendStream(nil, [][]byte{packet}))
+	return closed(err)
+}
+
+func (t *TCP) Local() netip.AddrPort { return t.local }
+func (t *TCP) Peer() netip.AddrPort  { return t.peer }
+func (t *TCP) Close() error          { return t.conn.Close() }
+
+// Listener waits for a peer's TCP connection.
+type Listener struct {
+	config TCPConfig
+	tcp    *net.TCPListener
+}
+
+// Listen opens a listening socket. Its error is a *BindError.
+func Listen(ctx context.Context, c TCPConfig) (*Listener, error) {
+	lc := net.ListenConfig{Control: c.control(false)}
+	l, err := lc.Listen(ctx, network("tcp", c.Local.Addr()), c.Local.String())
+	if err != nil {
+		bind, _ := asBindError("listen on tcp", c.Local, err)
+		return nil, bind
+	}
+	return &Listener{config: c, tcp: l.(*net.TCPListener)}, nil
+}
+
+// Accept waits for a connection from an address that allow lets in, closes any
+// other, and returns net.ErrClosed after Close.
+func (l *Listener) Accept(allow func(netip.Addr) bool) (*TCP, error) {
+	for {
+		conn, err := l.tcp.AcceptTCP()
+		if err != nil {
+			return nil, closed(err)
+		}
+		peer := addrPort(conn.RemoteAddr())
+		if allow(peer.Addr()) {
+			return newTCP(conn, l.config), nil
+		}
+		conn.Close()
+	}
+}
+
+// Local is the address that is listened on.
+func (l *Listener) Local() netip.AddrPort { return addrPort(l.tcp.Addr()) }
+
+// Close ends Accept and frees the port; connections accepted stay.
+func (l *Listener) Close() error { return l.tcp.Close() }
+
+func addrPort(a net.Addr) netip.AddrPort {
+	t, ok := a.(*net.TCPAddr)
+	if !ok {
+		return netip.AddrPort{}
+	}
+	p := t.AddrPort()
+	return netip.AddrPortFrom(p.Addr().Unmap(), p.Port())
+}
+
+// withoutAddress leaves out of an error of package net the operation and
+// addresses that its caller says better.
+func withoutAddress(err error) error {
+	bind, _ := asBindError("", netip.AddrPort{}, err)
+	return bind.Err
+}

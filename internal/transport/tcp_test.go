@@ -1,0 +1,196 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"testing"
+	"time"
+
+	"tmelink/internal/ethernet"
+	"tmelink/internal/openvpn"
+)
+
+func anyone(netip.Addr) bool { return true }
+
+func tcpConfig() TCPConfig {
+	return TCPConfig{Local: loopback, MaxPacket: 1768, Counters: &ethernet.Counters{}, Log: (&log{}).logger()}
+}
+
+func tcpPair(t testing.TB) (server, client *TCP) {
+	t.Helper()
+	l, err := Listen(context.Background(), tcpConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if client, err = Dial(context.Background(), tcpConfig(), l.Local(), 10*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if server, err = l.Accept(anyone); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { client.Close(); server.Close() })
+	return server, client
+}
+
+func TestTCPCarriesBatches(t *testing.T) {
+	server, client := tcpPair(t)
+	if server.Peer() != client.Local() || client.Peer() != server.Local() {
+		t.Fatalf("%v is connected to %v, %v to %v", client.Local(), client.Peer(), server.Local(), server.Peer())
+	}
+	for _, way := range [][2]Conn{{server, client}, {client, server}} {
+		if err := way[0].WritePackets(texts("packet %d", 100)); err != nil {
+			t.Fatal(err)
+		}
+		way[0].Send([]byte("beside"))
+		got := gather(t, way[1], 101)
+		for i := range 100 {
+			if want := fmt.Sprintf("packet %d", i); got[i] != want {
+				t.Fatalf("packet %d is %q", i, got[i])
+			}
+		}
+		if got[100] != "beside" {
+			t.Fatalf("then %q", got[100])
+		}
+	}
+}
+
+func TestTCPOfSingleBytesAndOfOneSegment(t *testing.T) {
+	server, client := tcpPair(t)
+	stream := openvpn.AppendStream(nil, texts("packet %d", 100))
+	go func() {
+		for i := range stream {
+			client.conn.Write(stream[i : i+1])
+		}
+		client.conn.Write(stream)
+	}()
+	for i, got := range gather(t, server, 200) {
+		if want := fmt.Sprintf("packet %d", i%100); got != want {
+			t.Fatalf("packet %d is %q", i, got)
+		}
+	}
+}
+
+func TestTCPForeignStreamIsLost(t *testing.T) {
+	server, client := tcpPair(t)
+	client.conn.Write([]byte("GET / HTTP/1.0\r\n\r\n"))
+	if _, err := server.ReadPackets(); err == nil || err == net.ErrClosed {
+		t.Fatalf("got %v", err)
+	}
+}
+
+func TestTCPPeerGone(t *testing.T) {
+	server, client := tcpPair(t)
+	client.Close()
+	if _, err := server.ReadPackets(); err == nil {
+		t.Fatal("no error")
+	}
+}
+
+func TestTCPBlockedWriteIsWokenByClose(t *testing.T) {
+	_, client := tcpPair(t) // whose server does not read
+	// The kernel's buffers are full once a write gets nowhere until its deadline.
+	for n := 1; n > 0; {
+		client.conn.SetWriteDeadline(time.Now().Add(200 * time.Millisecond))
+		n, _ = client.conn.Write(make([]byte, 1<<20))
+	}
+	client.conn.SetWriteDeadline(time.Time{})
+	done := make(chan error, 2)
+	go func() { done <- client.WritePackets(texts("packet %d", 3)) }()
+	go func() { done <- client.Send([]byte("beside")) }()
+	select {
+	case err := <-done:
+		t.Fatalf("nothing blocks: %v", err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	client.Close()
+	for range 2 {
+		select {
+		case err := <-done:
+			if err != net.ErrClosed {
+				t.Errorf("got %v", err)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatal("a writer still waits")
+		}
+	}
+	if n := client.counters.Write.Count(ethernet.Disconnected); n != 3 {
+		t.Errorf("%d packets counted, want 3", n)
+	}
+}
+
+func TestAcceptLetsOnlyThePeerIn(t *testing.T) {
+	l, err := Listen(context.Background(), tcpConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	dial := func(local string) *net.TCPConn {
+		c, err := net.DialTCP("tcp", net.TCPAddrFromAddrPort(netip.MustParseAddrPort(local)), net.TCPAddrFromAddrPort(l.Local()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		return c
+	}
+	stranger, peer := dial("127.0.0.3:0"), dial("127.0.0.2:0")
+	var asked []string
+	conn, err := l.Accept(func(a netip.Addr) bool {
+		asked = append(asked, a.String())
+		return a == netip.MustParseAddr("127.0.0.2")
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if fmt.Sprint(asked) != "[127.0.0.3 127.0.0.2]" || conn.Peer() != addrPort(peer.LocalAddr()) {
+		t.Errorf("asked %v, accepted %v", asked, conn.Peer())
+	}
+	stranger.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if _, err := stranger.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the stranger's connection is not closed: %v", err)
+	}
+}
+
+func TestClientTakesItsPortAgain(t *testing.T) {
+	l, err := Listen(context.Background(), tcpConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	c := tcpConfig()
+	for range 5 {
+		conn, err := Dial(context.Background(), c, l.Local(), 10*time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Local = conn.Local()
+		server, err := l.Accept(anyone)
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn.Close()
+		server.Close()
+	}
+}
+
+func TestTCPAllocatesNothing(t *testing.T) {
+	server, client := tcpPair(t)
+	batch := texts("packet %d", 32)
+	if n := testing.AllocsPerRun(50, func() {
+		client.WritePackets(batch)
+		for n := 0; n < len(batch); {
+			packets, err := server.ReadPackets()
+			if err != nil {
+				t.Fatal(err)
+			}
+			n += len(packets)
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations for 32 packets", n)
+	}
+}

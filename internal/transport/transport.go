@@ -1,0 +1,99 @@
+// Package transport is the sockets that carry a link's packets to its peer and
+// back: UDP, a packet in each datagram, and TCP, a length before each packet.
+//
+// Batches of packets flow through it, as many as one system call brings or
+// takes; each socket knows its one peer and lets in nobody else. It does not
+// look into packets, retries nothing and keeps no timer: when a Conn is lost,
+// its owner makes another.
+package transport
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+)
+
+// Conn is a socket with one peer. One goroutine reads it and another writes it;
+// Send and Close may be called by any.
+type Conn interface {
+	// ReadPackets waits for packets of the peer and returns a batch of at least
+	// one. The packets are borrowed until the next ReadPackets. After Close it
+	// returns net.ErrClosed, also to a reader that waits; any other error means
+	// that the Conn is lost.
+	ReadPackets() ([][]byte, error)
+	// WritePackets sends a batch and keeps nothing of it. What cannot be sent
+	// is counted. Errors are those of ReadPackets.
+	WritePackets([][]byte) error
+	// Send sends one packet beside those of WritePackets. Its error does not
+	// mean that the Conn is lost.
+	Send(packet []byte) error
+	// Local is the socket's own address.
+	Local() netip.AddrPort
+	// Peer is whom packets go to now; not valid while that is not known.
+	Peer() netip.AddrPort
+	Close() error
+}
+
+// Socket is what is asked of the kernel for a socket, zero for its defaults.
+type Socket struct {
+	SendBuffer    int    // bytes, SO_SNDBUF
+	ReceiveBuffer int    // bytes, SO_RCVBUF
+	Mark          int    // SO_MARK, Linux only
+	Device        string // SO_BINDTODEVICE, Linux only
+}
+
+// ErrNoPeer is Send's error while a floating Conn does not know its peer.
+var ErrNoPeer = errors.New("the peer's address is not known yet")
+
+// Family is an IP version: 4, 6, or 0 for either.
+type Family int
+
+// Has says whether an address is of the family.
+func (f Family) Has(a netip.Addr) bool {
+	return f == 0 || (f == 4) == a.Unmap().Is4()
+}
+
+// String gives "IPv4", "IPv6" or "IP".
+func (f Family) String() string {
+	switch f {
+	case 4:
+		return "IPv4"
+	case 6:
+		return "IPv6"
+	}
+	return "IP"
+}
+
+// Of is the family of an address, 0 if it is not valid.
+func Of(a netip.Addr) Family {
+	switch {
+	case a.Unmap().Is4():
+		return 4
+	case a.Is6():
+		return 6
+	}
+	return 0
+}
+
+// network is the name that package net has for a protocol at a local address.
+// The unspecified IPv6 address takes both families, as OpenVPN's sockets do.
+func network(proto string, local netip.Addr) string {
+	switch Of(local) {
+	case 4:
+		return proto + "4"
+	case 6:
+		if local.IsUnspecified() {
+			return proto
+		}
+		return proto + "6"
+	}
+	return proto
+}
+
+// closed makes any error of a closed socket net.ErrClosed itself.
+func closed(err error) error {
+	if errors.Is(err, net.ErrClosed) {
+		return net.ErrClosed
+	}
+	return err
+}

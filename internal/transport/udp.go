@@ -1,0 +1,152 @@
+package transport
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"tmelink/internal/ethernet"
+)
+
+// UDPConfig is what a UDP Conn is made of.
+type UDPConfig struct {
+	Socket
+	Local netip.AddrPort // not valid: any; port 0: any
+	// Remotes are the peer's addresses, the first of which is written to until
+	// another one is heard. None: whoever sends is the peer.
+	Remotes []netip.AddrPort
+	// Float lets the peer change its address: whoever sends is the peer.
+	Float     bool
+	MaxPacket int // bytes: longer datagrams are dropped
+	Counters  *ethernet.Counters
+	Log       *slog.Logger
+}
+
+// UDP is a Conn over a UDP socket.
+type UDP struct {
+	config UDPConfig
+	conn   *net.UDPConn
+	raw    syscall.RawConn
+	local  netip.AddrPort
+	peer   atomic.Pointer[udpPeer]
+	rx     receiver
+	tx     sender
+
+	strangers, changes occasion // the reader's
+	failures           occasion // the writer's
+}
+
+// OpenUDP opens and binds a socket. An error of the local address is a *BindError.
+func OpenUDP(ctx context.Context, c UDPConfig) (*UDP, error) {
+	net4or6 := network("udp", c.Local.Addr())
+	address := c.Local.String()
+	if !c.Local.IsValid() {
+		net4or6, address = network("udp", c.Remotes[0].Addr()), ":0"
+	}
+	lc := net.ListenConfig{Control: c.control(false)}
+	conn, err := lc.ListenPacket(ctx, net4or6, address)
+	if err != nil {
+		bind, _ := asBindError("listen on udp", c.Local, err)
+		return nil, bind
+	}
+	u := &UDP{
+		config: c, conn: conn.(*net.UDPConn),
+		strangers: occasion{lines: 3, period: time.Minute},
+		changes:   occasion{lines: 6, period: 10 * time.Second},
+		failures:  occasion{lines: 1, period: time.Minute},
+	}
+	if local, ok := conn.LocalAddr().(*net.UDPAddr); ok {
+		p := local.AddrPort()
+		u.local = netip.AddrPortFrom(p.Addr().Unmap(), p.Port())
+	}
+	if u.raw, err = u.conn.SyscallConn(); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	if len(c.Remotes) > 0 {
+		u.peer.Store(u.newPeer(c.Remotes[0]))
+	}
+	u.rx.init(u)
+	u.tx.init(u)
+	return u, nil
+}
+
+// ReadPackets waits for datagrams of the peer.
+func (u *UDP) ReadPackets() ([][]byte, error) {
+	for {
+		packets, err := u.rx.receive()
+		if err != nil || len(packets) > 0 {
+			return packets, closed(err)
+		}
+	}
+}
+
+// WritePackets sends each packet in a datagram to the peer. A datagram that the
+// kernel refuses is counted and left out.
+func (u *UDP) WritePackets(packets [][]byte) error {
+	peer := u.peer.Load()
+	if peer == nil {
+		u.config.Counters.Write.Add(ethernet.NoPeer, len(packets))
+		return nil
+	}
+	refused, why, err := u.tx.send(packets, peer)
+	if refused > 0 {
+		u.config.Counters.Write.Add(ethernet.SendFailed, refused)
+		if n := u.failures.due(time.Now()); n > 0 {
+			u.config.Log.Warn("the kernel refuses to send", "peer", peer.addr, "err", why, "times", n)
+		}
+	}
+	return closed(err)
+}
+
+// Send sends a packet to the peer.
+func (u *UDP) Send(packet []byte) error {
+	peer := u.peer.Load()
+	if peer == nil {
+		return ErrNoPeer
+	}
+	_, err := u.conn.WriteToUDPAddrPort(packet, peer.addr)
+	return closed(err)
+}
+
+func (u *UDP) Local() netip.AddrPort { return u.local }
+
+func (u *UDP) Peer() netip.AddrPort {
+	if peer := u.peer.Load(); peer != nil {
+		return peer.addr
+	}
+	return netip.AddrPort{}
+}
+
+func (u *UDP) Close() error { return u.conn.Close() }
+
+// admits decides on a sender that is not the one of the last datagram let in,
+// and makes it the peer.
+func (u *UDP) admits(from netip.AddrPort) bool {
+	from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
+	old := u.peer.Load()
+	if old != nil && old.addr == from {
+		return true
+	}
+	if len(u.config.Remotes) > 0 && !u.config.Float && !slices.Contains(u.config.Remotes, from) {
+		u.config.Counters.Read.Add(ethernet.Stranger, 1)
+		if n := u.strangers.due(time.Now()); n > 0 {
+			u.config.Log.Warn("dropped what another than the peer sent", "peer", u.Peer(), "from", from, "times", n)
+		}
+		return false
+	}
+	u.peer.Store(u.newPeer(from))
+	if n := u.changes.due(time.Now()); n == 0 {
+		return true
+	} else if old == nil {
+		u.config.Log.Info("peer heard", "peer", from)
+	} else {
+		u.config.Log.Info("peer has changed", "peer", from, "before", old.addr, "times", n)
+	}
+	return true
+}

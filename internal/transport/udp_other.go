@@ -1,0 +1,98 @@
+//go:build !linux
+
+package transport
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"time"
+
+	"tmelink/internal/ethernet"
+)
+
+type udpPeer struct{ addr netip.AddrPort }
+
+func (u *UDP) newPeer(addr netip.AddrPort) *udpPeer { return &udpPeer{addr} }
+
+// receiver reads one datagram a call: these systems have no recvmmsg that Go's
+// packages reach.
+type receiver struct {
+	u       *UDP
+	buf     []byte
+	packets [1][]byte
+	last    netip.AddrPort // whose datagrams were let in last
+	errors  int            // in a row
+	reports occasion
+}
+
+// maxErrors is how many errors in a row a socket may give before it counts as
+// lost.
+const maxErrors = 100
+
+func (r *receiver) init(u *UDP) {
+	// One byte more than a packet may have shows a datagram that was cut.
+	*r = receiver{
+		u: u, buf: make([]byte, u.config.MaxPacket+1),
+		reports: occasion{lines: 1, period: time.Minute},
+	}
+}
+
+func (r *receiver) receive() ([][]byte, error) {
+	n, from, err := r.u.conn.ReadFromUDPAddrPort(r.buf)
+	switch {
+	case errors.Is(err, net.ErrClosed):
+		return nil, err
+	case errors.Is(err, errTooLong): // Windows; other systems cut silently
+		n = len(r.buf)
+	case err != nil:
+		// What ICMP said of a datagram that was sent: the socket is as good as
+		// before, and the error is taken off it.
+		if r.errors++; r.errors > maxErrors {
+			return nil, err
+		}
+		if n := r.reports.due(time.Now()); n > 0 {
+			r.u.config.Log.Warn("the network reports", "err", err, "times", n)
+		}
+		return nil, nil
+	}
+	r.errors = 0
+	drops := &r.u.config.Counters.Read
+	if n == 0 {
+		drops.Add(ethernet.Runt, 1)
+		return nil, nil
+	}
+	if from != r.last {
+		if !r.u.admits(from) {
+			return nil, nil
+		}
+		r.last = from
+	}
+	if n > r.u.config.MaxPacket {
+		drops.Add(ethernet.Oversize, 1)
+		return nil, nil
+	}
+	r.packets[0] = r.buf[:n]
+	return r.packets[:], nil
+}
+
+type sender struct{ u *UDP }
+
+func (s *sender) init(u *UDP) { s.u = u }
+
+// send sends the packets that are not empty and says how many of them the kernel
+// refused, and why; err is the socket's end.
+func (s *sender) send(packets [][]byte, peer *udpPeer) (refused int, why, err error) {
+	for _, p := range packets {
+		if len(p) == 0 {
+			continue
+		}
+		if _, e := s.u.conn.WriteToUDPAddrPort(p, peer.addr); errors.Is(e, net.ErrClosed) {
+			return refused, why, e
+		} else if e != nil {
+			refused++
+			why = e
+		}
+	}
+	return refused, why, nil
+}
