@@ -2,6 +2,7 @@ package tmesh
 
 import (
 	"bytes"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -30,33 +31,57 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 	}
-	f.Fuzz(func(t *testing.T, text []byte) {
-		last := lastColumns(text)
-		inside := func(pos Pos) {
-			if pos.File != "x" || pos.Line < 1 || pos.Line > len(last) || pos.Column < 1 || pos.Column > last[pos.Line-1] {
-				t.Fatalf("%q: place %v is outside the text", text, pos)
-			}
+	f.Fuzz(checkText)
+}
+
+// TestRandomTexts checks the same of texts that are made of what the language
+// is made of, which a fuzzer of bytes comes upon rarely.
+func TestRandomTexts(t *testing.T) {
+	pieces := strings.Split(`le0|sw0|at|at|:|:|: tme/x|"|"|" |#| # c|\|;|a b|fd00::1|--local|log|alias|source|command|connect|ls|pwd|off|1|+=|ä|!`, "|")
+	pieces = append(pieces, " ", " ", " ", "\n", "\n", "\r\n", "\t", "\\\n", "\\ \n", "\x00", "\xff", "\uFEFF", `""`)
+	random := rand.New(rand.NewPCG(1, 2))
+	whole := 0
+	for range 50000 {
+		var text []byte
+		for range random.IntN(25) {
+			text = append(text, pieces[random.IntN(len(pieces))]...)
 		}
-		file, faults := Parse("x", text)
-		for _, fault := range faults {
-			inside(fault.Pos)
-			if fault.Msg == "" || strings.Contains(fault.Msg, "\n") {
-				t.Fatalf("%q: message %q", text, fault.Msg)
-			}
+		checkText(t, text)
+		if f, faults := Parse("x", text); len(faults) == 0 && len(f.Statements) > 0 {
+			whole++
 		}
-		for _, s := range file.Statements {
-			inside(s.Pos())
-			for _, w := range wordsOf(s) {
-				inside(w.Pos)
-			}
-			for _, c := range s.Comments() {
-				inside(c.Pos)
-			}
+	}
+	if whole < 500 {
+		t.Errorf("only %d of the texts are descriptions without fault: the pieces test little", whole)
+	}
+}
+
+func checkText(t *testing.T, text []byte) {
+	last := lastColumns(text)
+	inside := func(pos Pos) {
+		if pos.File != "x" || pos.Line < 1 || pos.Line > len(last) || pos.Column < 1 || pos.Column > last[pos.Line-1] {
+			t.Fatalf("%q: place %v is outside the text", text, pos)
 		}
-		if len(faults) == 0 {
-			sameMeaning(t, text, file)
+	}
+	file, faults := Parse("x", text)
+	for _, fault := range faults {
+		inside(fault.Pos)
+		if fault.Msg == "" || strings.Contains(fault.Msg, "\n") {
+			t.Fatalf("%q: message %q", text, fault.Msg)
 		}
-	})
+	}
+	for _, s := range file.Statements {
+		inside(s.Pos())
+		for _, w := range wordsOf(s) {
+			inside(w.Pos)
+		}
+		for _, c := range s.Comments() {
+			inside(c.Pos)
+		}
+	}
+	if len(faults) == 0 {
+		sameMeaning(t, text, file)
+	}
 }
 
 func wordsOf(s Statement) []Word {

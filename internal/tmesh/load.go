@@ -77,7 +77,7 @@ func (l *loader) file(name string, at Pos, chain []string) {
 	if !again {
 		l.faults = append(l.faults, faults...)
 	}
-	chain = append(slices.Clip(chain), clean)
+	chain = append(chain, clean)
 	for _, s := range f.Statements {
 		if source, ok := s.(*Source); ok && len(l.faults) <= maxFaults {
 			l.file(beside(name, source.Path.Text), source.Path.Pos, chain)

@@ -61,6 +61,7 @@ func parse(name string, text []byte, words *int) (*File, Faults) {
 		p.file()
 	}
 	*words = p.wordsLeft
+	p.faults.Sort()
 	return p.into, p.faults
 }
 
@@ -206,7 +207,6 @@ func (p *parser) statement(first Word) {
 		s = p.element(node, first)
 	}
 	if s == nil {
-		p.before = node.Said
 		return
 	}
 	p.into.Statements = append(p.into.Statements, s)

@@ -130,6 +130,7 @@ func TestParse(t *testing.T) {
 			for variant, text := range map[string]string{
 				"as it is":      c.text,
 				"LF at the end": c.text + "\n",
+				"CR CR LF":      strings.ReplaceAll(c.text, "\n", "\r\r\n") + "\r\r\n",
 				"CR LF":         strings.ReplaceAll(c.text, "\n", "\r\n") + "\r\n",
 				"BOM":           "\uFEFF" + c.text,
 			} {
@@ -210,6 +211,17 @@ func TestGoesOn(t *testing.T) {
 		if strings.Join(whole, " ") != "a e" {
 			t.Errorf("%.40q: whole statements of %q", text, whole)
 		}
+	}
+}
+
+// Appending to one list of arguments leaves the words behind it alone.
+func TestArgumentsAreApart(t *testing.T) {
+	f, _ := Parse("x", []byte("a 1 at b 2: t 3"))
+	e := f.Statements[0].(*Element)
+	_ = append(e.Args, Word{}, Word{}, Word{})
+	_ = append(e.Other.Args, Word{}, Word{}, Word{})
+	if got, want := describe(f.Statements), "1:1 element a@1:1 1@1:3 at b@1:8 2@1:10 : t@1:13 3@1:15 \n"; got != want {
+		t.Errorf("got %s", got)
 	}
 }
 
