@@ -196,7 +196,7 @@ func TestNotText(t *testing.T) {
 // What follows a fault is read as if it was not there.
 func TestGoesOn(t *testing.T) {
 	for _, text := range []string{"c at", "c at d ! ;", "\x00", "c at \"d", "log c loud", ":", "c: t x\\y \\\n z", strings.Repeat("x", maxLine+1)} {
-		f, faults := Parse("x", []byte("a at b\n"+text+"\ne at f"))
+		f, faults := Parse("x", []byte("a at b\n"+text+"\ne \\\nat f"))
 		if len(faults) != 1 {
 			t.Errorf("%.40q: faults: %v", text, faults)
 		}
