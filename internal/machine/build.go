@@ -27,6 +27,7 @@ func Build(cfg Config, statements []tmesh.Statement) (*Machine, tmesh.Faults) {
 		machine: &Machine{Name: cfg.Name, log: cfg.Log.With("machine", cfg.Name)},
 		named:   map[string]*named{},
 		aliases: map[string]*tmesh.Alias{},
+		broken:  map[string]bool{},
 	}
 	b.declare(statements)
 	b.checkAliases()
@@ -50,6 +51,7 @@ type builder struct {
 	machine *Machine
 	named   map[string]*named
 	aliases map[string]*tmesh.Alias
+	broken  map[string]bool // names whose statement has had its fault: using them is none
 	faults  tmesh.Faults
 }
 
@@ -62,7 +64,10 @@ func (b *builder) declare(statements []tmesh.Statement) {
 	for _, s := range statements {
 		switch s := s.(type) {
 		case *tmesh.Element:
-			if s.Type != nil && b.free(s.Name) {
+			switch {
+			case s.Broken:
+				b.broken[s.Name.Text] = true
+			case s.Type != nil && b.free(s.Name):
 				b.named[s.Name.Text] = b.make(s)
 			}
 		case *tmesh.Alias:
@@ -156,7 +161,9 @@ func (b *builder) find(name tmesh.Word) *named {
 	if n := b.named[b.follow(name.Text)]; n != nil {
 		return n
 	}
-	b.fault(name.Pos, "there is no element %s%s", name.Text, element.DidYouMean(name.Text, b.names()))
+	if !b.broken[b.follow(name.Text)] {
+		b.fault(name.Pos, "there is no element %s%s", name.Text, element.DidYouMean(name.Text, b.names()))
+	}
 	return &named{word: name, faulty: true}
 }
 
