@@ -166,3 +166,36 @@ func TestClaimsConflict(t *testing.T) {
 		}
 	}
 }
+
+func FuzzParse(f *testing.F) {
+	f.Add("--remote HOST 1 --local A x")
+	f.Add("--port 99999 --port -1 --env a b --verb")
+	f.Add("inet 1.2.3.4 netmask 0xffffff00 inet6 fd00::1/64 hwaddr 8:0:20:1:2:3 interface tap0")
+	f.Fuzz(func(t *testing.T, line string) {
+		args := words(line)
+		var none []tmesh.Word
+		args.NoEffect = &none
+		calls := 0
+		each := func(read func(Values)) func(Values) error {
+			return func(v Values) error {
+				calls++
+				read(v)
+				return nil
+			}
+		}
+		err := args.Parse([]Option{
+			{Name: "--remote", Values: "HOST [PORT] [PROTO]", Repeat: true, Set: each(func(v Values) { v.Port(1) })},
+			{Name: "--port", Values: "N", Set: each(func(v Values) { v.Port(0); v.Seconds(0) })},
+			{Name: "--env", Values: "[WORD…]", Repeat: true, Set: each(func(v Values) {})},
+			{Name: "--verb", Values: "N"},
+			{Name: "inet", Values: "ADDR", Set: each(func(v Values) { v.Addr4(0); v.Addr(0) })},
+			{Name: "netmask", Values: "MASK", Set: each(func(v Values) { v.Netmask(0) })},
+			{Name: "inet6", Values: "ADDR/LEN", Set: each(func(v Values) { v.Prefix6(0) })},
+			{Name: "hwaddr", Values: "MAC", Set: each(func(v Values) { v.HardwareAddr(0) })},
+			{Name: "interface", Values: "NAME", Set: each(func(v Values) { v.InterfaceName(0) })},
+		})
+		if err == nil && len(args.Words) > 0 && calls+len(none) == 0 {
+			t.Fatalf("%q was neither taken nor complained of", line)
+		}
+	})
+}
