@@ -9,6 +9,7 @@ package lab
 import (
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,6 +33,10 @@ func Load(files []string, read func(string) ([]byte, error), log *slog.Logger, l
 	var faults tmesh.Faults
 	names := machineNames(files)
 	for i, file := range files {
+		if first := slices.Index(names, names[i]); first < i {
+			faults = append(faults, tmesh.Faultf(tmesh.Pos{File: file}, "the description is named twice: one file describes one machine"))
+			continue
+		}
 		statements, texts, wrong := tmesh.Load(file, read)
 		for name, text := range texts {
 			sources[name] = text
@@ -53,6 +58,9 @@ func machineNames(files []string) []string {
 	times := map[string]int{}
 	for i, f := range files {
 		names[i] = strings.TrimSuffix(filepath.Base(f), filepath.Ext(f))
+		if f == "-" {
+			names[i] = "stdin"
+		}
 		times[names[i]]++
 	}
 	for i, f := range files {

@@ -1,0 +1,288 @@
+package lab
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"tmelink/internal/element"
+	"tmelink/internal/ethernet"
+	"tmelink/internal/tmesh"
+)
+
+func init() {
+	element.Register(element.Type{Path: "tme/test/actor", Summary: "does as it is told", New: newActor})
+}
+
+// actor has no frames; its arguments say what Start and Wait do.
+type actor struct {
+	name   string
+	claim  []element.Claim
+	fail   bool
+	wait   string // "", or the gate that it waits for
+	closed *bool
+}
+
+var (
+	mu     sync.Mutex
+	gates  = map[string]chan struct{}{}
+	actors = map[string]*actor{} // by element name, the newest
+)
+
+func gate(name string) chan struct{} {
+	mu.Lock()
+	defer mu.Unlock()
+	if gates[name] == nil {
+		gates[name] = make(chan struct{})
+	}
+	return gates[name]
+}
+
+func newActor(env element.Env, args element.Args) (element.Element, error) {
+	a := &actor{name: env.Name, closed: new(bool)}
+	mu.Lock()
+	actors[env.Name] = a
+	mu.Unlock()
+	return a, args.Parse([]element.Option{
+		{Name: "fail", Set: func(element.Values) error { a.fail = true; return nil }},
+		{Name: "wait", Values: "GATE", Set: func(v element.Values) error { a.wait = v.Text(0); return nil }},
+		{Name: "port", Values: "N", Set: func(v element.Values) error {
+			n, err := v.Port(0)
+			a.claim = append(a.claim, element.Claim{Pos: v.Words[0].Pos, Proto: "udp", Local: "10.0.0.1", Port: n})
+			return err
+		}},
+	})
+}
+
+func (a *actor) Attach(element.Args) (ethernet.Port, error) { return nil, errors.New("takes none") }
+func (a *actor) Claims() []element.Claim                    { return a.claim }
+func (a *actor) WaitingFor() string                         { return a.wait }
+func (a *actor) Close() error                               { *a.closed = true; return nil }
+
+func (a *actor) Start(context.Context) error {
+	if a.fail {
+		return errors.New("open nothing: as asked")
+	}
+	return nil
+}
+
+func (a *actor) Wait(ctx context.Context) error {
+	if a.wait == "" {
+		return nil
+	}
+	select {
+	case <-gate(a.wait):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (a *actor) Prepare(args element.Args) (element.Command, error) {
+	return func(ctx context.Context, out io.Writer) error {
+		for _, w := range args.Words {
+			switch w.Text {
+			case "fail":
+				return errors.New("as asked")
+			case "hang":
+				<-ctx.Done()
+				return ctx.Err()
+			}
+			fmt.Fprintf(out, "%s ", w.Text)
+		}
+		fmt.Fprintln(out)
+		return nil
+	}, nil
+}
+
+func load(files map[string]string) (*Lab, tmesh.Faults) {
+	l, _, faults := Load(slices.Sorted(keys(files)), func(name string) ([]byte, error) {
+		return []byte(files[name]), nil
+	}, slog.New(slog.DiscardHandler), slog.LevelInfo)
+	return l, faults
+}
+
+func keys(m map[string]string) func(func(string) bool) {
+	return func(yield func(string) bool) {
+		for k := range m {
+			if !yield(k) {
+				return
+			}
+		}
+	}
+}
+
+type output struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.String()
+}
+
+// eventually waits until an output contains a text.
+func (o *output) expect(t *testing.T, text string) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); !strings.Contains(o.String(), text); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%q did not come in:\n%s", text, o)
+		}
+	}
+}
+
+func TestMachineNames(t *testing.T) {
+	for _, test := range []struct{ files, want []string }{
+		{[]string{"a.tme", "dir/b.tme"}, []string{"a", "b"}},
+		{[]string{"x/net.tme", "y/net.tme", "z.tme"}, []string{"x/net", "y/net", "z"}},
+		{[]string{"SUN4-75"}, []string{"SUN4-75"}},
+		{[]string{"-"}, []string{"stdin"}},
+	} {
+		if got := machineNames(test.files); !slices.Equal(got, test.want) {
+			t.Errorf("%v: %v, want %v", test.files, got, test.want)
+		}
+	}
+}
+
+func TestCollisions(t *testing.T) {
+	_, faults := load(map[string]string{
+		"a.tme": "x: tme/test/actor port 1194\ny: tme/test/actor port 1195\n",
+		"b.tme": "z: tme/test/actor port 1194\n",
+	})
+	want := "b.tme:1:24: z and x of machine a (a.tme:1:24) both use udp 10.0.0.1 port 1194: give one of them another --lport"
+	if faults.Error() != want {
+		t.Errorf("faults:\n%v\nwant:\n%s", faults, want)
+	}
+}
+
+func TestOneFileTwice(t *testing.T) {
+	_, _, faults := Load([]string{"a.tme", "./a.tme"}, func(string) ([]byte, error) { return nil, nil }, slog.New(slog.DiscardHandler), 0)
+	if len(faults) != 1 || !strings.Contains(faults.Error(), "twice") {
+		t.Errorf("faults: %v", faults)
+	}
+}
+
+func TestOnce(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	l, faults := load(map[string]string{
+		"a.tme": "x: tme/test/actor\ncommand x one two\ncommand x three\n",
+		"b.tme": "y: tme/test/actor\ncommand y four\n",
+	})
+	if len(faults) > 0 {
+		t.Fatal(faults)
+	}
+	var out, progress output
+	if err := l.Run(context.Background(), Options{Once: true, Output: &out, Progress: &progress}); err != nil {
+		t.Error(err)
+	}
+	for _, want := range []string{"a: one two \na: three \n", "b: four \n"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("output lacks %q:\n%s", want, &out)
+		}
+	}
+	if !*actors["x"].closed || !*actors["y"].closed {
+		t.Error("an element was not closed")
+	}
+}
+
+func TestOnceWithACommandThatFails(t *testing.T) {
+	l, _ := load(map[string]string{"a.tme": "x: tme/test/actor\ncommand x fail\ncommand x two\n"})
+	var out, progress output
+	err := l.Run(context.Background(), Options{Once: true, Output: &out, Progress: &progress})
+	if err == nil || err.Error() != "a.tme:2:1: command x fail: as asked" {
+		t.Errorf("error %v", err)
+	}
+	if out.String() != "two \n" {
+		t.Errorf("the command behind the one that failed printed %q", out.String())
+	}
+}
+
+func TestWaitingDelaysOnlyItsOwnMachine(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	l, _ := load(map[string]string{
+		"a.tme": "x: tme/test/actor wait peer-of-a\ncommand x late\n",
+		"b.tme": "y: tme/test/actor\ncommand y early\n",
+	})
+	var out, progress output
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- l.Run(ctx, Options{Output: &out, Progress: &progress}) }()
+	out.expect(t, "b: early")
+	progress.expect(t, "a: x waits for peer-of-a")
+	if strings.Contains(out.String(), "late") || strings.Contains(progress.String(), "a: up") {
+		t.Errorf("machine a went on without its peer:\n%s%s", &out, &progress)
+	}
+	close(gate("peer-of-a"))
+	out.expect(t, "a: late")
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestFailedStartEndsAllAndUndoes(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	l, _ := load(map[string]string{
+		"a.tme": "x: tme/test/actor wait nobody\n",
+		"b.tme": "y: tme/test/actor\nz: tme/test/actor fail\n",
+	})
+	var out, progress output
+	err := l.Run(context.Background(), Options{Output: &out, Progress: &progress})
+	if err == nil || err.Error() != "b.tme:2:1: z: open nothing: as asked" {
+		t.Errorf("error %v", err)
+	}
+	for _, name := range []string{"x", "y", "z"} {
+		if !*actors[name].closed {
+			t.Errorf("%s was not closed", name)
+		}
+	}
+}
+
+func TestEndDuringACommand(t *testing.T) {
+	for _, once := range []bool{false, true} {
+		l, _ := load(map[string]string{"a.tme": "x: tme/test/actor\ncommand x begun\ncommand x hang\ncommand x never\n"})
+		var out, progress output
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan error)
+		go func() { done <- l.Run(ctx, Options{Once: once, Output: &out, Progress: &progress}) }()
+		out.expect(t, "begun")
+		cancel()
+		if err := <-done; (err != nil) != once {
+			t.Errorf("once %v: error %v", once, err)
+		}
+		if strings.Contains(out.String(), "never") {
+			t.Error("a command was begun after the end")
+		}
+	}
+}
+
+func TestOutputKeepsLinesWhole(t *testing.T) {
+	var b bytes.Buffer
+	lines := &lineWriter{w: &b}
+	p := lines.prefixed("a: ")
+	fmt.Fprint(p, "one\ntw")
+	lines.printf("between\n")
+	fmt.Fprint(p, "o\nthree")
+	p.flush()
+	if want := "a: one\nbetween\na: two\na: three\n"; b.String() != want {
+		t.Errorf("%q, want %q", b.String(), want)
+	}
+}
