@@ -3,6 +3,7 @@ package tap
 import (
 	"errors"
 	"net/netip"
+	"strings"
 
 	"tmelink/internal/element"
 	"tmelink/internal/tmesh"
@@ -74,7 +75,7 @@ func (w *tmeWords) options() []element.Option {
 			return err
 		}},
 		{Name: "netns", Values: "NAME", Doc: "The network namespace that the interface is made and configured in, by the name that ip netns gives it. Bridge, NAT and script are then those of that namespace.", Set: func(v element.Values) (err error) {
-			c.netns, err = v.InterfaceName(0) // a file's name: the same bounds keep it from leaving its folder
+			c.netns, err = namespaceName(v, 0)
 			return err
 		}},
 		{Name: "up", Values: "SCRIPT", Doc: "A program that is run, with the interface's name as its argument, once the interface is up. If it fails, or does not end within a minute, the element does not start.", Set: func(v element.Values) error {
@@ -128,6 +129,15 @@ func (w *tmeWords) checkNAT() error {
 		return needs(w.natAt, "inet or inet6")
 	}
 	return nil
+}
+
+// namespaceName is a name that `ip netns` can have given: that of a file.
+func namespaceName(v element.Values, i int) (string, error) {
+	s := v.Text(i)
+	if s == "" || len(s) > 255 || s == "." || s == ".." || strings.ContainsAny(s, "/\x00") {
+		return "", v.Faultf(i, "%q cannot be a network namespace's name (`ip netns` lists them)", s)
+	}
+	return s, nil
 }
 
 // needs is the fault of an option that was given without another one.

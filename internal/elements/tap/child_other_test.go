@@ -1,0 +1,5 @@
+//go:build !linux
+
+package tap
+
+func runAsChild() bool { return false }

@@ -1,0 +1,14 @@
+package tap
+
+import (
+	"testing"
+
+	"tmelink/internal/nstest"
+)
+
+func TestMain(m *testing.M) {
+	if runAsChild() {
+		return
+	}
+	nstest.Main(m)
+}
