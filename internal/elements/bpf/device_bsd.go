@@ -187,16 +187,16 @@ func (d *device) ioctl(req uintptr, arg unsafe.Pointer) error {
 	return nil
 }
 
-// dropped is how many frames the kernel has dropped since it was last asked.
-func (d *device) dropped() int {
+// countDropped counts what the kernel has dropped since it was last asked.
+func (d *device) countDropped() {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	var stat unix.BpfStat
 	if d.closed || d.ioctl(unix.BIOCGSTATS, unsafe.Pointer(&stat)) != nil {
-		return 0
+		return
 	}
 	now := uint32(stat.Drop)
-	return int(now - d.lost.Swap(now))
+	d.counters.Read.Add(ethernet.KernelDrop, int(now-d.lost.Swap(now)))
 }
 
 func (d *device) read() ([]packet, time.Time, error) {

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+	"unsafe"
 
 	insn "golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
@@ -28,7 +29,8 @@ type device struct {
 	counters *ethernet.Counters
 	closed   atomic.Bool
 	// down: the interface is down as far as the reader knows.
-	down atomic.Bool
+	down     atomic.Bool
+	askDrops func(fd uintptr) // addDrops, made once: asking does not allocate
 
 	rx receiver // of the goroutine that reads
 	tx sender   // of the goroutine that writes
@@ -85,6 +87,7 @@ func openDevice(ifi *net.Interface, conf config, filter []insn.RawInstruction, l
 		d.file.Close()
 		return nil, fmt.Errorf("poll the packet socket: %w", err)
 	}
+	d.askDrops = d.addDrops
 	d.rx.init()
 	d.tx.init()
 	return d, nil
@@ -158,18 +161,19 @@ func (d *device) setFilter(filter []insn.RawInstruction) error {
 	return d.control(func(fd int) error { return attach(fd, filter) })
 }
 
-// dropped is how many frames the kernel has dropped since it was last asked: it
-// counts from 0 after each PACKET_STATISTICS.
-func (d *device) dropped() int {
-	n := 0
-	d.control(func(fd int) error {
-		stats, err := unix.GetsockoptTpacketStats(fd, unix.SOL_PACKET, unix.PACKET_STATISTICS)
-		if err == nil {
-			n = int(stats.Drops)
-		}
-		return err
-	})
-	return n
+// countDropped counts what the kernel has dropped since it was last asked.
+func (d *device) countDropped() { d.raw.Control(d.askDrops) }
+
+// addDrops is countDropped on the descriptor: PACKET_STATISTICS counts from 0
+// again after each time.
+func (d *device) addDrops(fd uintptr) {
+	var stats unix.TpacketStats
+	size := uint32(unix.SizeofTpacketStats)
+	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, fd, unix.SOL_PACKET, unix.PACKET_STATISTICS,
+		uintptr(unsafe.Pointer(&stats)), uintptr(unsafe.Pointer(&size)), 0)
+	if errno == 0 {
+		d.counters.Read.Add(ethernet.KernelDrop, int(stats.Drops))
+	}
 }
 
 func (d *device) control(f func(fd int) error) error {

@@ -33,5 +33,5 @@ func openDevice(*net.Interface, config, []insn.RawInstruction, *slog.Logger, *et
 func (d *device) setFilter([]insn.RawInstruction) error { return errPlatform }
 func (d *device) read() ([]packet, time.Time, error)    { return nil, time.Time{}, errPlatform }
 func (d *device) write([]ethernet.Frame) error          { return errPlatform }
-func (d *device) dropped() int                          { return 0 }
+func (d *device) countDropped()                         {}
 func (d *device) close() error                          { return nil }

@@ -17,7 +17,7 @@ import (
 //	read      waits, and gives packets and a time before the first of them came in
 //	write     sends frames, and counts those that it cannot send
 //	setFilter hands the kernel a filter program
-//	dropped   says how many frames the kernel has dropped since it was last asked
+//	countDropped counts what the kernel has dropped since it was last asked
 //	close     ends it, and wakes who waits in read or write
 type port struct {
 	conf    config
@@ -194,7 +194,7 @@ func (p *port) Counters() *ethernet.Counters {
 
 func (p *port) countDropped() {
 	if p.dev != nil && !p.closed {
-		p.counters.Read.Add(ethernet.KernelDrop, p.dev.dropped())
+		p.dev.countDropped()
 	}
 }
 

@@ -130,7 +130,7 @@ func (d *device) read() ([]packet, time.Time, error) {
 			return nil, time.Time{}, err
 		}
 		if r.n == receiveSlots { // only who lags loses frames
-			d.counters.Read.Add(ethernet.KernelDrop, d.dropped())
+			d.countDropped()
 		}
 		if packets := d.unpack(r.n); len(packets) > 0 {
 			return packets, r.since, nil
