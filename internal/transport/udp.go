@@ -94,7 +94,10 @@ func (u *UDP) WritePackets(packets [][]byte) error {
 		u.config.Counters.Write.Add(ethernet.NoPeer, len(packets))
 		return nil
 	}
-	refused, why, err := u.tx.send(packets, peer)
+	sent, refused, why, err := u.tx.send(packets, peer)
+	if err != nil {
+		u.config.Counters.Write.Add(ethernet.Disconnected, len(packets)-sent-refused)
+	}
 	if refused > 0 {
 		u.config.Counters.Write.Add(ethernet.SendFailed, refused)
 		if n := u.failures.due(time.Now()); n > 0 {

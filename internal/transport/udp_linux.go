@@ -186,7 +186,7 @@ type sender struct {
 	msgs    [maxBatch]mmsghdr
 	iovs    [maxBatch]unix.Iovec
 	try     func(fd uintptr) bool
-	n, done int
+	n, done int // of msgs: filled, gone
 	refused int
 	why     error
 }
@@ -217,9 +217,9 @@ func (s *sender) init(u *UDP) {
 	}
 }
 
-// send sends the packets that are not empty and says how many of them the kernel
-// refused, and why; err is the socket's end.
-func (s *sender) send(packets [][]byte, peer *udpPeer) (refused int, why, err error) {
+// send sends the packets, all but empty ones, and says how many of them went and
+// how many the kernel refused, and why; err is the socket's end.
+func (s *sender) send(packets [][]byte, peer *udpPeer) (sent, refused int, why, err error) {
 	s.refused, s.why = 0, nil
 	for len(packets) > 0 && err == nil {
 		s.n, s.done = 0, 0
@@ -234,9 +234,10 @@ func (s *sender) send(packets [][]byte, peer *udpPeer) (refused int, why, err er
 			s.n++
 		}
 		err = s.u.raw.Write(s.try)
+		sent += s.done
 	}
-	for i := range s.n { // the frames are the caller's again
+	for i := range s.n { // the packets are the caller's again
 		s.iovs[i].Base = nil
 	}
-	return s.refused, s.why, err
+	return sent - s.refused, s.refused, s.why, err
 }

@@ -80,19 +80,23 @@ type sender struct{ u *UDP }
 
 func (s *sender) init(u *UDP) { s.u = u }
 
-// send sends the packets that are not empty and says how many of them the kernel
-// refused, and why; err is the socket's end.
-func (s *sender) send(packets [][]byte, peer *udpPeer) (refused int, why, err error) {
+// send sends the packets, all but empty ones, and says how many of them went and
+// how many the kernel refused, and why; err is the socket's end.
+func (s *sender) send(packets [][]byte, peer *udpPeer) (sent, refused int, why, err error) {
 	for _, p := range packets {
 		if len(p) == 0 {
 			continue
 		}
-		if _, e := s.u.conn.WriteToUDPAddrPort(p, peer.addr); errors.Is(e, net.ErrClosed) {
-			return refused, why, e
-		} else if e != nil {
+		_, e := s.u.conn.WriteToUDPAddrPort(p, peer.addr)
+		switch {
+		case errors.Is(e, net.ErrClosed):
+			return sent, refused, why, e
+		case e != nil:
 			refused++
 			why = e
+		default:
+			sent++
 		}
 	}
-	return refused, why, nil
+	return sent, refused, why, nil
 }

@@ -1,0 +1,185 @@
+package link
+
+import (
+	"errors"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"tmelink/internal/element"
+	"tmelink/internal/openvpn"
+	"tmelink/internal/tmesh"
+	"tmelink/internal/transport"
+)
+
+// parse reads a link's words. Its faults are *tmesh.Fault, all of them joined.
+func parse(args element.Args) (*config, error) {
+	c := newConfig()
+	for _, w := range slices.Backward(args.Words) {
+		if strings.HasPrefix(w.Text, "--") {
+			c.given[w.Text] = w
+		}
+	}
+	faults := []error{args.Parse(c.options())}
+	if _, ok := c.given["--proto"]; !ok && len(c.remotes) > 0 && c.remotes[0].proto != nil {
+		c.proto = protocol{mode: c.remotes[0].proto.mode}
+	}
+	check := func(err error) { faults = append(faults, err) }
+	check(c.checkDevice())
+	check(c.checkBinding(args.Pos))
+	check(c.checkRemotes())
+	check(c.checkTimers())
+	if err := errors.Join(faults...); err != nil {
+		return nil, err
+	}
+	c.noteIdle(args.NoEffect)
+	return c, nil
+}
+
+// at makes a fault at an option that was given.
+func (c *config) at(option, format string, args ...any) error {
+	return tmesh.Faultf(c.given[option].Pos, option+": "+format, args...)
+}
+
+func (c *config) has(option string) bool {
+	_, ok := c.given[option]
+	return ok
+}
+
+func (c *config) checkDevice() error {
+	what := c.deviceType
+	option := "--dev-type"
+	if what == "" {
+		what, option = c.device, "--dev"
+	}
+	if what == "" || what == "tap" || option == "--dev" && strings.HasPrefix(what, "tap") {
+		return nil
+	}
+	return c.at(option, "%q is not a TAP; a link carries Ethernet frames: say --dev tap, here and at the peer", what)
+}
+
+func (c *config) checkBinding(missing tmesh.Pos) error {
+	switch {
+	case !c.nobind && !c.has("--local"):
+		return tmesh.Faultf(missing, "--local is missing: the address, name or interface of this host that the link is to use "+
+			"(0.0.0.0 for every one; or --nobind with a --remote)")
+	case !c.nobind:
+		return nil
+	case c.has("--local"):
+		return c.at("--nobind", "it contradicts --local; leave one of them out")
+	case c.has("--bind"):
+		return c.at("--nobind", "it contradicts --bind; leave one of them out")
+	case c.has("--lport"):
+		return c.at("--nobind", "it contradicts --lport; leave one of them out")
+	case c.proto.mode == openvpn.TCPServer:
+		return c.at("--nobind", "a tcp-server must be bound for its peer to find it; give --local instead")
+	case !c.has("--remote"):
+		return c.at("--nobind", "without --remote neither end could find the other; give one, or --local instead")
+	}
+	return nil
+}
+
+func (c *config) checkRemotes() error {
+	var faults []error
+	switch c.proto.mode {
+	case openvpn.TCPClient:
+		if !c.has("--remote") {
+			faults = append(faults, c.protoFault("a tcp-client needs a --remote to connect to"))
+		}
+	case openvpn.TCPServer:
+		if len(c.remotes) > 1 {
+			faults = append(faults, tmesh.Faultf(c.remotes[1].host.Pos, "--remote: a tcp-server has one peer; leave this one out"))
+		}
+	}
+	if c.proto.tcp() && c.float {
+		faults = append(faults, c.at("--float", "a TCP connection cannot float; leave it out, or use --proto udp"))
+	}
+	local, _ := netip.ParseAddr(c.local)
+	if local.IsValid() && !c.proto.family.Has(local) {
+		faults = append(faults, c.at("--local", "%s is not an %s address, as --proto wants", local, c.proto.family))
+	}
+	for _, r := range c.remotes {
+		if r.proto != nil && r.proto.mode != c.proto.mode {
+			faults = append(faults, tmesh.Faultf(r.word.Pos, "--remote: %q is another protocol than that of the link; a link has one, best given with --proto", r.word.Text))
+		}
+		addr, err := netip.ParseAddr(r.host.Text)
+		if err != nil {
+			continue
+		}
+		switch family := c.remoteFamily(r); {
+		case !family.Has(addr):
+			faults = append(faults, tmesh.Faultf(r.host.Pos, "--remote: %s is not an %s address, as the protocol wants", addr, family))
+		case local.IsValid() && transport.Of(local) != transport.Of(addr):
+			faults = append(faults, tmesh.Faultf(r.host.Pos, "--remote: %s cannot be reached from %s of --local: one is IPv4, the other IPv6", addr, local))
+		case addr == local && c.portOf(r) == c.localPort && c.proto.mode != openvpn.TCPServer:
+			faults = append(faults, tmesh.Faultf(r.host.Pos, "--remote: %s port %d is the link's own end; give one of them another port", addr, c.localPort))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// protoFault makes a fault where the protocol was chosen.
+func (c *config) protoFault(text string) error {
+	if c.has("--proto") {
+		return c.at("--proto", "%s", text)
+	}
+	return tmesh.Faultf(c.remotes[0].word.Pos, "--remote: %s", text)
+}
+
+func (c *config) remoteFamily(r remote) transport.Family {
+	if r.proto != nil && r.proto.family != 0 {
+		return r.proto.family
+	}
+	return c.proto.family
+}
+
+func (c *config) portOf(r remote) uint16 {
+	if r.port != 0 {
+		return r.port
+	}
+	return c.remotePort
+}
+
+func (c *config) checkTimers() error {
+	if !c.has("--keepalive") {
+		return nil
+	}
+	for _, other := range []string{"--ping", "--ping-restart"} {
+		if c.has(other) {
+			return c.at(other, "it contradicts --keepalive, which sets it too; leave one of them out")
+		}
+	}
+	return nil
+}
+
+// noteIdle lists the options that were given and have no effect together with
+// the others.
+func (c *config) noteIdle(idle *[]tmesh.Word) {
+	if idle == nil {
+		return
+	}
+	var names []string
+	if c.proto.mode != openvpn.TCPClient {
+		names = append(names, "--connect-timeout", "--server-poll-timeout")
+	}
+	if c.proto.mode == openvpn.TCPServer {
+		names = append(names, "--rport")
+	}
+	if !c.proto.tcp() {
+		names = append(names, "--socket-flags")
+	}
+	if len(c.remotes) == 0 {
+		names = append(names, "--float", "--rport")
+	}
+	slices.Sort(names)
+	for _, name := range slices.Compact(names) {
+		if word, ok := c.given[name]; ok {
+			*idle = append(*idle, word)
+		}
+	}
+}
+
+func sorted(options []element.Option) []element.Option {
+	slices.SortFunc(options, func(a, b element.Option) int { return strings.Compare(a.Name, b.Name) })
+	return options
+}

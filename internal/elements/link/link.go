@@ -1,0 +1,263 @@
+// Package link is the element type tme/host/openvpn/socket/link: an Ethernet
+// cable that runs through a socket, UDP or TCP, to another link, to TME's own,
+// or to `openvpn --dev tap` without keys.
+//
+// A connection's two goroutines read and write the link's port; the port hands
+// their batches to the session (package openvpn) and the socket (package
+// transport) of the moment, which together are a circuit. A keeper goroutine
+// makes circuits one after the other: it opens, connects, watches over the
+// peer's silence, and begins again; a talker goroutine sends what the session
+// has to say beside the frames. A link never looks into a frame, has no device
+// and no address, and changes nothing on the host.
+package link
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"tmelink/internal/element"
+	"tmelink/internal/ethernet"
+	"tmelink/internal/openvpn"
+	"tmelink/internal/transport"
+)
+
+func init() {
+	element.Register(element.Type{
+		Path:    "tme/host/openvpn/socket/link",
+		Summary: "a cable to another host: Ethernet over UDP or TCP, as openvpn --dev tap without keys",
+		Doc: `A link carries every frame that it is handed to its peer, and hands out every frame of its peer. The peer is another link, TME's own, or an OpenVPN that runs without keys:
+
+    openvpn --dev tap --local 10.0.0.2 --remote 10.0.0.1
+
+Over UDP each frame is a datagram. The link works from the start, whether the peer is there or not; without --remote it floats, and drops frames until it has heard its peer. A datagram from elsewhere than --remote is dropped, unless --float is given.
+
+Over TCP one end is the tcp-server, the other the tcp-client. The machine waits until they are connected. Afterwards a connection that breaks is made again, with OpenVPN's pauses, while the machine runs on; frames are dropped meanwhile. A tcp-server takes one peer at a time, with --remote only from that host.
+
+Nothing is encrypted: whoever can read or forge packets on the way can read and forge frames.`,
+		Example: `link0 at tap0: tme/host/openvpn/socket/link --dev tap --local 10.0.0.1 --remote 10.0.0.2
+link1 at le0: tme/host/openvpn/socket/link --dev tap --local eth0 --proto tcp-server --keepalive 10 60`,
+		MaxConnections: 1,
+		Options:        newConfig().options(),
+		New:            newElement,
+	})
+}
+
+// Link is the element, for a protocol that needs no peer to begin with.
+type Link struct {
+	config *config
+	log    *slog.Logger
+	port   *port
+	tour   tour
+
+	ctx     context.Context // ends with Close
+	cancel  context.CancelFunc
+	running sync.WaitGroup
+	first   chan struct{} // closed when the peer is connected for the first time
+
+	strangers map[netip.Addr]struct{} // logged already; the keeper's
+
+	mu    sync.Mutex
+	state state
+}
+
+// state is what Status tells.
+type state struct {
+	doing    string // "open", "connected", "waiting for the connection"
+	circuit  *circuit
+	since    time.Time
+	restarts int
+}
+
+// tcpLink is a Link whose machine waits for the peer.
+type tcpLink struct{ *Link }
+
+func newElement(env element.Env, args element.Args) (element.Element, error) {
+	c, err := parse(args)
+	if err != nil {
+		return nil, err
+	}
+	l := &Link{
+		config: c, log: env.Log, port: newPort(c.mtu),
+		first: make(chan struct{}), strangers: map[netip.Addr]struct{}{},
+		state: state{doing: "not started", since: time.Now()},
+	}
+	l.ctx, l.cancel = context.WithCancel(context.Background())
+	l.port.closing = l.cancel
+	if c.proto.mode != openvpn.TCPServer { // which goes nowhere
+		l.tour = newTour(c)
+	}
+	if c.proto.tcp() {
+		return tcpLink{l}, nil
+	}
+	return l, nil
+}
+
+// Attach gives the link's port. There are no words for a single connection.
+func (l *Link) Attach(args element.Args) (ethernet.Port, error) {
+	return l.port, args.Parse(nil)
+}
+
+// Claims are the address and port that the link binds.
+func (l *Link) Claims() []element.Claim {
+	c := l.config
+	if c.nobind || c.localPort == 0 {
+		return nil
+	}
+	return []element.Claim{{Pos: c.given["--local"].Pos, Proto: c.transport(), Local: c.local, Port: c.localPort}}
+}
+
+func (c *config) transport() string {
+	if c.proto.tcp() {
+		return "tcp"
+	}
+	return "udp"
+}
+
+// Start looks up the names and opens the socket. A TCP connection is made
+// afterwards; see Wait.
+func (l *Link) Start(ctx context.Context) error {
+	begin := time.Now()
+	for {
+		o, err := l.openAny(ctx)
+		if err == nil {
+			l.running.Go(func() { l.keep(o) })
+			return nil
+		}
+		again := l.config.resolveFor < 0 || time.Since(begin) < l.config.resolveFor
+		if !again || !isLookup(err) {
+			return err
+		}
+		l.log.Warn("a name does not resolve", "err", err, "again", resolveEvery)
+		if !sleep(ctx, resolveEvery) {
+			return err
+		}
+	}
+}
+
+// resolveEvery is the pause between two attempts of --resolv-retry
+// (openvpn_getaddrinfo in OpenVPN's socket.c).
+const resolveEvery = 5 * time.Second
+
+func isLookup(err error) bool {
+	var dns *net.DNSError
+	return errors.As(err, &dns)
+}
+
+// openAny opens a socket for the first of the remotes whose name resolves.
+func (l *Link) openAny(ctx context.Context) (*opening, error) {
+	var errs []error
+	for range max(1, len(l.tour.remotes)) {
+		o, err := l.open(ctx)
+		if err == nil {
+			return o, nil
+		}
+		errs = append(errs, err)
+		if !isLookup(err) {
+			break
+		}
+	}
+	return nil, errors.Join(errs...)
+}
+
+// Close ends the link.
+func (l *Link) Close() error {
+	l.port.Close()
+	l.running.Wait()
+	return nil
+}
+
+// WaitingFor names the peer.
+func (l tcpLink) WaitingFor() string {
+	c := l.config
+	if c.proto.mode == openvpn.TCPClient {
+		return fmt.Sprintf("tcp peer %s port %d", c.remotes[0].host.Text, c.portOf(c.remotes[0]))
+	}
+	who := "a tcp peer"
+	if len(c.remotes) > 0 {
+		who = "tcp peer " + c.remotes[0].host.Text
+	}
+	return fmt.Sprintf("%s at %s port %d", who, c.local, c.localPort)
+}
+
+// Wait returns when the peer is connected for the first time. An error that no
+// waiting would mend is returned at once.
+func (l tcpLink) Wait(ctx context.Context) error {
+	select {
+	case <-l.first:
+		return nil
+	case <-l.ctx.Done():
+		return l.port.ended()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Status says who the peer is and how the link fares.
+func (l *Link) Status() string {
+	l.mu.Lock()
+	s := l.state
+	l.mu.Unlock()
+	now := time.Now()
+	whom := ""
+	if s.circuit != nil {
+		whom = fmt.Sprintf("%s %v, peer %s, ", l.config.transport(), s.circuit.conn.Local(), peerName(s.circuit.conn.Peer()))
+		if s.circuit.session.Spoken() {
+			whom += fmt.Sprintf("heard %v ago, ", s.circuit.session.Heard(now).Round(time.Second))
+		}
+	}
+	return fmt.Sprintf("%s%s for %v, restarts %d", whom, s.doing, now.Sub(s.since).Round(time.Second), s.restarts)
+}
+
+// peerName is a peer's address, or what stands for it while it is not known.
+func peerName(p netip.AddrPort) string {
+	if !p.IsValid() {
+		return "not known yet"
+	}
+	return p.String()
+}
+
+func (l *Link) setState(doing string, c *circuit, restarts int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.state = state{doing: doing, circuit: c, since: time.Now(), restarts: l.state.restarts + restarts}
+}
+
+// sleep waits and says whether ctx let it.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+// session begins the talk with the peer of a new circuit.
+func (l *Link) session(now time.Time) *openvpn.Session {
+	c := l.config
+	options := openvpn.Options{MTU: c.mtu, Proto: c.proto.mode, IPv6: c.network6}
+	if !c.networkHidden {
+		options.Network = c.network
+	}
+	return openvpn.NewSession(openvpn.Config{
+		Options: options, Ping: c.ping, PingRestart: c.pingRestart, Dropped: &l.port.counters.Read,
+	}, now)
+}
+
+var (
+	_ element.Claimer  = (*Link)(nil)
+	_ element.Reporter = (*Link)(nil)
+	_ element.Claimer  = tcpLink{}
+	_ element.Reporter = tcpLink{}
+	_ element.Waiter   = tcpLink{}
+	_ transport.Conn   = (*transport.UDP)(nil)
+	_ transport.Conn   = (*transport.TCP)(nil)
+)

@@ -1,0 +1,225 @@
+package link
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"tmelink/internal/element"
+	"tmelink/internal/tmesh"
+)
+
+// words gives the words of a text with their columns; quotes are not known.
+func words(text string) []tmesh.Word {
+	var ws []tmesh.Word
+	for _, f := range strings.Fields(text) {
+		column := strings.Index(text, f) + 1
+		if n := len(ws); n > 0 {
+			from := ws[n-1].Pos.Column - 1 + len(ws[n-1].Text)
+			column = from + strings.Index(text[from:], f) + 1
+		}
+		ws = append(ws, tmesh.Word{Text: f, Pos: tmesh.Pos{File: "t", Line: 1, Column: column}})
+	}
+	return ws
+}
+
+func argsOf(text string) (element.Args, *[]tmesh.Word) {
+	idle := &[]tmesh.Word{}
+	return element.Args{Pos: tmesh.Pos{File: "t", Line: 9, Column: 9}, Words: words(text), NoEffect: idle}, idle
+}
+
+func TestWordsAreTakenAsOpenVPNTakesThem(t *testing.T) {
+	const local = "--local 10.0.0.1 "
+	for _, c := range []struct {
+		words string
+		check func(*config) bool
+	}{
+		{"--dev tap --local 10.0.0.1", func(c *config) bool {
+			return !c.proto.tcp() && c.localPort == 1194 && c.remotePort == 1194 && c.mtu == 1500 && c.retry == time.Second &&
+				c.retryLimit == 300*time.Second && c.connectTimeout == 120*time.Second && c.ping == 0 && c.pingRestart == 0
+		}},
+		{"--dev tap7 --local eth0", func(c *config) bool { return c.local == "eth0" }},
+		{"--dev blue --dev-type tap --local 10.0.0.1", func(*config) bool { return true }},
+		{local + "--lport 1195 --remote 10.0.0.3", func(c *config) bool {
+			return c.localPort == 1195 && c.portOf(c.remotes[0]) == 1194
+		}},
+		{local + "--remote 10.0.0.1 1195", func(c *config) bool { return c.localPort == 1194 && c.portOf(c.remotes[0]) == 1195 }},
+		{local + "--port 5000 --remote h", func(c *config) bool { return c.localPort == 5000 && c.portOf(c.remotes[0]) == 5000 }},
+		{local + "--port 5000 --lport 5001 --rport 5002 --remote h", func(c *config) bool {
+			return c.localPort == 5001 && c.portOf(c.remotes[0]) == 5002
+		}},
+		{local + "--remote a 1 udp --remote b 2 udp4 --remote c", func(c *config) bool {
+			return len(c.remotes) == 3 && c.remoteFamily(c.remotes[1]) == 4 && c.remoteFamily(c.remotes[2]) == 0
+		}},
+		{local + "--remote a 1 tcp-client", func(c *config) bool { return c.proto == protocols["tcp-client"] }},
+		{local + "--proto tcp4-client --remote a", func(c *config) bool { return c.proto.tcp() && c.proto.family == 4 }},
+		{"--local ::1 --proto tcp6-server", func(c *config) bool { return c.proto.tcp() && c.proto.family == 6 }},
+		{"--nobind --remote a", func(c *config) bool { return c.nobind }},
+		{local + "--keepalive 10 60", func(c *config) bool { return c.ping == 10*time.Second && c.pingRestart == time.Minute }},
+		{local + "--ping-restart 60", func(c *config) bool { return c.ping == 0 && c.pingRestart == time.Minute }},
+		{local + "--connect-retry 5 60 --connect-retry-max 3", func(c *config) bool {
+			return c.retry == 5*time.Second && c.retryLimit == time.Minute && c.retryMax == 3
+		}},
+		{local + "--connect-retry-max infinite --resolv-retry infinite", func(c *config) bool { return c.retryMax == 0 && c.resolveFor < 0 }},
+		{local + "--tun-mtu 9000 --sndbuf 100000 --rcvbuf 200000 --mark 5 --bind-dev eth0", func(c *config) bool {
+			return c.mtu == 9000 && c.socket.SendBuffer == 100000 && c.socket.ReceiveBuffer == 200000 && c.socket.Mark == 5 && c.socket.Device == "eth0"
+		}},
+		{local + "--ifconfig 10.0.77.1 255.255.255.0 --ifconfig-ipv6 fd00::1/64 fd00::2", func(c *config) bool {
+			return c.network.String() == "10.0.77.1/24" && c.network6
+		}},
+		{local + "--cipher none --auth NONE --mode p2p --bind", func(*config) bool { return true }},
+	} {
+		args, _ := argsOf(c.words)
+		got, err := parse(args)
+		if err != nil {
+			t.Errorf("%s: %v", c.words, err)
+		} else if !c.check(got) {
+			t.Errorf("%s: %+v", c.words, got)
+		}
+	}
+}
+
+func TestFaultsAreToldAtTheirWord(t *testing.T) {
+	for _, c := range []struct {
+		words  string
+		faults []string // "column: part of the message"
+	}{
+		{"--dev tap", []string{"t:9:9: --local is missing"}},
+		{"--local", []string{"t:1:1: --local wants HOST"}},
+		{"--local 10.0.0.256", []string{`t:1:9: --local: "10.0.0.256" is not an IPv4 address`}},
+		{"--local 10::g", []string{`t:1:9: --local: "10::g" is not an IPv6 address`}},
+		{"--local 10.0.0.1 --locla x", []string{`t:1:18: unknown option "--locla"; did you mean --local`}},
+		{"--local 10.0.0.1 --dev tun0", []string{"t:1:18: --dev: \"tun0\" is not a TAP"}},
+		{"--local 10.0.0.1 --dev blue", []string{"t:1:18: --dev:"}},
+		{"--local 10.0.0.1 --dev tap --dev-type tun", []string{"t:1:28: --dev-type:"}},
+		{"--local 10.0.0.1 --proto tcp", []string{"t:1:26: --proto: \"tcp\" leaves open"}},
+		{"--local 10.0.0.1 --proto udp5", []string{"t:1:26: --proto: there is no protocol \"udp5\"; it is udp, tcp-server or tcp-client; did you mean"}},
+		{"--local 10.0.0.1 --proto tcp-client", []string{"t:1:18: --proto: a tcp-client needs a --remote"}},
+		{"--local 10.0.0.1 --proto tcp-server --remote a --remote b", []string{"t:1:57: --remote: a tcp-server has one peer"}},
+		{"--local 10.0.0.1 --proto tcp-server --float", []string{"t:1:37: --float: a TCP connection cannot float"}},
+		{"--local 10.0.0.1 --proto udp6", []string{"t:1:1: --local: 10.0.0.1 is not an IPv6 address"}},
+		{"--local ::1 --remote 10.0.0.1", []string{"t:1:22: --remote: 10.0.0.1 cannot be reached from ::1"}},
+		{"--nobind --proto udp4 --remote ::1", []string{"t:1:32: --remote: ::1 is not an IPv4 address"}},
+		{"--local 10.0.0.1 --proto udp --remote a 1 tcp-client", []string{`t:1:43: --remote: "tcp-client" is another protocol`}},
+		{"--local 10.0.0.1 --remote a 1 udp --remote b 1 tcp-client", []string{`t:1:48: --remote: "tcp-client" is another`}},
+		{"--local 10.0.0.1 --remote 10.0.0.1", []string{"t:1:27: --remote: 10.0.0.1 port 1194 is the link's own end"}},
+		{"--local 10.0.0.1 --remote a 0", []string{"t:1:29: --remote: \"0\" is not a number from 1 to 65535"}},
+		{"--local 10.0.0.1 --remote a/b 70000 ipx", []string{"t:1:27: --remote:", "t:1:31: --remote:", "t:1:37: --remote:"}},
+		{"--nobind", []string{"t:1:1: --nobind: without --remote"}},
+		{"--nobind --local 10.0.0.1 --remote a", []string{"t:1:1: --nobind: it contradicts --local"}},
+		{"--nobind --lport 5 --remote a", []string{"t:1:1: --nobind: it contradicts --lport"}},
+		{"--nobind --bind --remote a", []string{"t:1:1: --nobind: it contradicts --bind"}},
+		{"--nobind --proto tcp-server --remote a", []string{"t:1:1: --nobind: a tcp-server must be bound"}},
+		{"--local 10.0.0.1 --keepalive 10 19", []string{"t:1:33: --keepalive: the timeout"}},
+		{"--local 10.0.0.1 --keepalive 0 0", []string{"t:1:32: --keepalive: the timeout"}},
+		{"--local 10.0.0.1 --keepalive 10 60 --ping 5", []string{"t:1:36: --ping: it contradicts --keepalive"}},
+		{"--local 10.0.0.1 --tun-mtu 99", []string{"t:1:28: --tun-mtu:"}},
+		{"--local 10.0.0.1 --tun-mtu 65486", []string{"t:1:28: --tun-mtu:"}},
+		{"--local 10.0.0.1 --local 10.0.0.2", []string{"t:1:18: --local is given twice"}},
+		{"--local 10.0.0.1 --secret static.key 1 --fragment 1200", []string{"t:1:18: --secret: keys and encryption", "t:1:40: --fragment: it changes"}},
+		{"--local 10.0.0.1 --cipher AES-256-GCM", []string{"t:1:27: --cipher: keys and encryption"}},
+		{"--local 10.0.0.1 --ping-exit 10", []string{"t:1:18: --ping-exit: a link does not end its process"}},
+		{"--local 10.0.0.1 --mode server", []string{"t:1:25: --mode: only p2p"}},
+		{"--local 10.0.0.1 --socket-flags TCP_CORK", []string{"t:1:33: --socket-flags:"}},
+		{"--local 10.0.0.1 stray", []string{`t:1:18: unknown option "stray"`}},
+	} {
+		args, _ := argsOf(c.words)
+		_, err := parse(args)
+		var faults tmesh.Faults
+		faults.Add(args.Pos, err)
+		faults.Sort()
+		if len(faults) != len(c.faults) {
+			t.Errorf("%s: %d faults, want %d:\n%v", c.words, len(faults), len(c.faults), faults)
+			continue
+		}
+		for i, want := range c.faults {
+			if !strings.HasPrefix(faults[i].Error(), want) {
+				t.Errorf("%s:\n got %s\nwant %s", c.words, faults[i], want)
+			}
+		}
+	}
+}
+
+func TestOptionsWithoutEffectAreListed(t *testing.T) {
+	for text, want := range map[string]string{
+		"--local 10.0.0.1 --verb 4 --persist-tun --txqueuelen 100 --script-security 2 --mute":                "--verb --persist-tun --txqueuelen --script-security --mute",
+		"--local 10.0.0.1 --float --rport 5 --connect-timeout 5":                                             "--connect-timeout --float --rport",
+		"--local 10.0.0.1 --float --rport 5 --remote a":                                                      "",
+		"--local 10.0.0.1 --proto tcp-client --remote a --connect-timeout 5 --setenv X a b c --verb --mlock": "--setenv --verb --mlock",
+	} {
+		args, idle := argsOf(text)
+		if _, err := parse(args); err != nil {
+			t.Errorf("%s: %v", text, err)
+		}
+		var got []string
+		for _, w := range *idle {
+			got = append(got, w.Text)
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%s: %v, want %s", text, got, want)
+		}
+	}
+}
+
+func TestEveryOptionIsDocumentedOnce(t *testing.T) {
+	typ, ok := element.Lookup("nme/host/openvpn/socket/link")
+	if !ok || typ.Summary == "" || typ.Doc == "" || typ.Example == "" || typ.MaxConnections != 1 {
+		t.Fatalf("the type is not described: %+v", typ)
+	}
+	var names []string
+	for _, o := range typ.Options {
+		if slices.Contains(names, o.Name) {
+			t.Errorf("%s is there twice", o.Name)
+		}
+		names = append(names, o.Name)
+		if !strings.HasPrefix(o.Name, "--") || o.Doc == "" || !strings.HasSuffix(o.Doc, ".") {
+			t.Errorf("%s is not documented: %q", o.Name, o.Doc)
+		}
+	}
+	if len(names) < 200 {
+		t.Errorf("%d options; OpenVPN has more", len(names))
+	}
+}
+
+func TestTheSeedsLinksAreGood(t *testing.T) {
+	for _, text := range []string{
+		"--dev tap --local 10.0.0.1 --remote 10.0.0.2 --proto tcp-server",
+		"--dev tap --local 10.0.0.1 --lport 1195 --remote 10.0.0.3",
+		"--dev tap --local 10.0.0.2 --remote 10.0.0.1 --proto tcp-client",
+		"--dev tap --local 10.0.0.3 --remote 10.0.0.1 1195",
+	} {
+		args, idle := argsOf(text)
+		if _, err := parse(args); err != nil || len(*idle) > 0 {
+			t.Errorf("%s: %v, without effect %v", text, err, *idle)
+		}
+	}
+}
+
+func FuzzOptions(f *testing.F) {
+	f.Add("--dev tap --local 10.0.0.1 --remote 10.0.0.2 1194 udp --ping 5")
+	f.Add("--nobind --remote ::1 --proto tcp6-client --connect-retry 1 2")
+	f.Add("--keepalive 10 60 --tun-mtu 0x5dc --ifconfig 1.2.3.4 0xffffff00")
+	f.Add("--secret a b --local --local")
+	f.Fuzz(func(t *testing.T, text string) {
+		args, _ := argsOf(text)
+		c, err := parse(args)
+		if err == nil {
+			if c.mtu < minMTU || c.mtu > maxMTU || !c.nobind && c.local == "" || c.proto.mode == "" {
+				t.Fatalf("%q gives %+v", text, c)
+			}
+			return
+		}
+		var faults tmesh.Faults
+		faults.Add(tmesh.Pos{}, err)
+		for _, fault := range faults {
+			if fault.Pos.Line == 0 || fault.Msg == "" {
+				t.Fatalf("%q: a fault without place: %v", text, fault)
+			}
+		}
+		if c != nil || len(faults) == 0 || errors.Is(err, nil) {
+			t.Fatalf("%q: %v, %v", text, c, err)
+		}
+	})
+}

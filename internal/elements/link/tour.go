@@ -1,0 +1,104 @@
+package link
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"tmelink/internal/openvpn"
+	"tmelink/internal/transport"
+)
+
+// tour goes from remote to remote and from address to address, as OpenVPN does
+// (next_connection_entry in its init.c): all addresses of a name, then the next
+// name; but once a peer has been there, it is tried again first.
+type tour struct {
+	remotes  []target
+	resolve  func(context.Context, string, transport.Family) ([]netip.Addr, error)
+	at       int              // the remote whose addresses are tried
+	addrs    []netip.AddrPort // of it
+	next     int              // which of addrs comes next
+	attempts int              // rounds through addresses since a peer was there
+	stay     bool             // a peer was there
+}
+
+type target struct {
+	host   string
+	port   uint16
+	family transport.Family
+}
+
+func newTour(c *config) tour {
+	t := tour{resolve: transport.ResolveHost, at: -1}
+	for _, r := range c.remotes {
+		t.remotes = append(t.remotes, target{r.host.Text, c.portOf(r), c.remoteFamily(r)})
+	}
+	return t
+}
+
+// step gives the addresses of one remote, that which is to be tried first. Only
+// those that are usable count. Without remotes there are none.
+func (t *tour) step(ctx context.Context, usable func(netip.Addr) bool) ([]netip.AddrPort, error) {
+	if len(t.remotes) == 0 {
+		t.attempts++
+		return nil, nil
+	}
+	switch {
+	case t.stay:
+		t.stay = false
+		last := t.addrs[t.next-1]
+		if err := t.lookUp(ctx, usable); err != nil {
+			return nil, err
+		}
+		for i, a := range t.addrs { // the same one again, if it is still there
+			if a == last {
+				t.next = i
+			}
+		}
+	case t.next >= len(t.addrs):
+		t.at = (t.at + 1) % len(t.remotes)
+		t.attempts++
+		if err := t.lookUp(ctx, usable); err != nil {
+			return nil, err
+		}
+	}
+	i := t.next
+	t.next++
+	return append(append([]netip.AddrPort(nil), t.addrs[i:]...), t.addrs[:i]...), nil
+}
+
+func (t *tour) lookUp(ctx context.Context, usable func(netip.Addr) bool) error {
+	r := t.remotes[t.at]
+	t.addrs, t.next = nil, 0
+	addrs, err := t.resolve(ctx, r.host, r.family)
+	if err != nil {
+		return fmt.Errorf("--remote: %w", err)
+	}
+	for _, a := range addrs {
+		if usable(a) {
+			t.addrs = append(t.addrs, netip.AddrPortFrom(a, r.port))
+		}
+	}
+	if len(t.addrs) == 0 {
+		return fmt.Errorf("--remote: %s has addresses (%v), but none of the family of --local", r.host, addrs)
+	}
+	return nil
+}
+
+// arrived notes that the peer was there at the last step.
+func (t *tour) arrived() {
+	t.attempts = 0
+	t.stay = len(t.addrs) > 0
+}
+
+// exhausted says whether a number of rounds, 0 for no end, has been gone without
+// arriving.
+func (t *tour) exhausted(rounds int) bool {
+	return rounds > 0 && !t.stay && t.next >= len(t.addrs) && t.attempts >= rounds*max(1, len(t.remotes))
+}
+
+// pause is how long to wait before the next step.
+func (t *tour) pause(base, limit time.Duration) time.Duration {
+	return openvpn.RetryDelay(t.attempts, len(t.remotes), base, limit)
+}

@@ -1,0 +1,97 @@
+package link
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"tmelink/internal/transport"
+)
+
+func anyAddr(netip.Addr) bool { return true }
+
+// fakeNames resolves from a map, which a test may change.
+func fakeNames(names map[string][]string) func(context.Context, string, transport.Family) ([]netip.Addr, error) {
+	return func(_ context.Context, host string, _ transport.Family) ([]netip.Addr, error) {
+		var addrs []netip.Addr
+		for _, a := range names[host] {
+			addrs = append(addrs, netip.MustParseAddr(a))
+		}
+		if addrs == nil {
+			return nil, errors.New("no such host")
+		}
+		return addrs, nil
+	}
+}
+
+func TestTourGoesThroughAddressesThenRemotes(t *testing.T) {
+	names := map[string][]string{"a": {"10.0.0.1", "10.0.0.2"}, "c": {"10.0.0.3"}}
+	tour := tour{at: -1, resolve: fakeNames(names), remotes: []target{{"a", 1, 0}, {"b", 2, 0}, {"c", 3, 0}}}
+	step := func(want string, attempts int) {
+		t.Helper()
+		addrs, err := tour.step(context.Background(), anyAddr)
+		got := fmt.Sprint(err)
+		if err == nil {
+			got = addrs[0].String()
+		}
+		if got != want || tour.attempts != attempts {
+			t.Fatalf("%s, %d attempts; want %s, %d", got, tour.attempts, want, attempts)
+		}
+	}
+	step("10.0.0.1:1", 1)
+	step("10.0.0.2:1", 1)
+	step("--remote: no such host", 2)
+	step("10.0.0.3:3", 3)
+	step("10.0.0.1:1", 4)
+	step("10.0.0.2:1", 4)
+	tour.arrived()
+	step("10.0.0.2:1", 0) // again, since the peer was there
+	tour.arrived()
+	names["a"] = []string{"10.0.0.9", "10.0.0.2"}
+	step("10.0.0.2:1", 0) // wherever it stands now
+	tour.arrived()
+	names["a"] = []string{"10.0.0.8"}
+	step("10.0.0.8:1", 0) // the name has moved
+	tour.arrived()
+	delete(names, "a")
+	step("--remote: no such host", 0)
+	step("--remote: no such host", 1) // b
+	step("10.0.0.3:3", 2)
+}
+
+func TestTourGivesAllAddressesOfTheRemote(t *testing.T) {
+	tour := tour{at: -1, resolve: fakeNames(map[string][]string{"a": {"10.0.0.1", "::1", "10.0.0.2"}}), remotes: []target{{"a", 7, 0}}}
+	tour.step(context.Background(), netip.Addr.Is4)
+	got, err := tour.step(context.Background(), netip.Addr.Is4)
+	want := []netip.AddrPort{netip.MustParseAddrPort("10.0.0.2:7"), netip.MustParseAddrPort("10.0.0.1:7")}
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("%v, %v; want %v", got, err, want)
+	}
+	if _, err := tour.step(context.Background(), func(netip.Addr) bool { return false }); err == nil {
+		t.Error("no error where no address is of use")
+	}
+}
+
+func TestTourIsExhausted(t *testing.T) {
+	tour := tour{at: -1, resolve: fakeNames(map[string][]string{"a": {"10.0.0.1"}, "b": {"10.0.0.2"}}), remotes: []target{{"a", 1, 0}, {"b", 1, 0}}}
+	steps := 0
+	for ; !tour.exhausted(3); steps++ {
+		tour.step(context.Background(), anyAddr)
+	}
+	if steps != 6 {
+		t.Errorf("%d steps, want 3 at each of 2 remotes", steps)
+	}
+	if tour.exhausted(0) {
+		t.Error("0 is no end")
+	}
+	if tour.arrived(); tour.exhausted(3) {
+		t.Error("exhausted although the peer was there")
+	}
+	if got := tour.pause(time.Second, time.Minute); got != time.Second {
+		t.Errorf("pause %v", got)
+	}
+}
