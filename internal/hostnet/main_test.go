@@ -1,0 +1,9 @@
+package hostnet
+
+import (
+	"testing"
+
+	"tmelink/internal/nstest"
+)
+
+func TestMain(m *testing.M) { nstest.Main(m) }
