@@ -211,16 +211,16 @@ func (d *device) look() error {
 		if !d.down.Swap(true) {
 			d.log.Warn("interface " + d.iface + " is down; waiting until it is up")
 		}
-		return d.wake(time.Now().Add(lookAgain))
+		return d.lookAt(time.Now().Add(lookAgain))
 	}
 	if d.down.Swap(false) {
 		d.log.Info("interface " + d.iface + " is up")
 	}
-	return d.wake(time.Time{})
+	return d.lookAt(time.Time{})
 }
 
-// wake has the reader look at the interface at a time; never at the zero time.
-func (d *device) wake(at time.Time) error {
+// lookAt has the reader look at the interface at a time; never at the zero time.
+func (d *device) lookAt(at time.Time) error {
 	if err := d.file.SetReadDeadline(at); err != nil {
 		return d.lost(err)
 	}

@@ -209,8 +209,8 @@ func TestInterfaceDownAndUp(t *testing.T) {
 }
 
 // The kernel says once that the interface is down. The reader learns of it also
-// when it was the writer to whom it was said.
-func TestWriterLearnsOfDown(t *testing.T) {
+// when the writer ran into it first.
+func TestWriterMeetsDown(t *testing.T) {
 	alone(t)
 	veth(t, "v0", "v1")
 	p, peer := start(t, "interface v0", nil), start(t, "interface v1", nil)

@@ -2,7 +2,6 @@ package bpf
 
 import (
 	"net"
-	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -78,29 +77,21 @@ func (d *device) write(frames []ethernet.Frame) error {
 			if t.errno == 0 {
 				continue
 			}
-			if err := d.refused(t.errno); err != nil {
-				return err
-			}
+			d.refused(t.errno)
 			t.msg = t.msg[1:]
 		}
 	}
 	return nil
 }
 
-// refused counts a frame that the kernel did not send.
-func (d *device) refused(errno unix.Errno) error {
+// refused counts a frame that the kernel did not send. What is wrong with the
+// interface, the reader is told: packet_snd of net/packet/af_packet.c looks at
+// the interface before it takes the socket's error.
+func (d *device) refused(errno unix.Errno) {
 	drops := &d.counters.Write
 	switch errno {
-	case unix.ENETDOWN:
+	case unix.ENETDOWN, unix.ENXIO, unix.ENODEV:
 		drops.Add(ethernet.InterfaceDown, 1)
-		if !d.down.Load() {
-			// The kernel tells it once, and has told it here: have the
-			// reader look.
-			return d.wake(time.Unix(1, 0))
-		}
-	case unix.ENXIO, unix.ENODEV:
-		drops.Add(ethernet.InterfaceDown, 1)
-		return d.wake(time.Unix(1, 0)) // the reader says that it is gone
 	case unix.EMSGSIZE:
 		drops.Add(ethernet.Oversize, 1)
 	case unix.ENOBUFS:
@@ -108,5 +99,4 @@ func (d *device) refused(errno unix.Errno) error {
 	default:
 		drops.Add(ethernet.SendFailed, 1)
 	}
-	return nil
 }
