@@ -114,6 +114,9 @@ func (h *Host) Addrs() []netip.Prefix {
 	return append(append([]netip.Prefix(nil), h.cfg.Addrs...), linkLocal(h.cfg.HardwareAddr))
 }
 
+// HardwareAddr is the host's address on the wire.
+func (h *Host) HardwareAddr() ethernet.Addr { return h.cfg.HardwareAddr }
+
 // Nameservers are those that names are asked of.
 func (h *Host) Nameservers() []netip.Addr { return h.cfg.Nameservers }
 

@@ -103,8 +103,8 @@ func serveNames(t *testing.T, b *Host) {
 }
 
 func TestResolve(t *testing.T) {
-	// Nobody is at the first address, so each question goes on to the second.
-	servers := []netip.Addr{netip.MustParseAddr("10.0.0.2")}
+	// No name server is at the first address, so each question goes on to the second.
+	servers := []netip.Addr{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")}
 	a, b := pair(t, &wire{}, Config{Nameservers: servers})
 	serveNames(t, b)
 	for name, want := range map[string][]netip.Addr{

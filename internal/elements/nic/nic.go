@@ -1,0 +1,115 @@
+// Package nic is the machine's own network interfaces, by the types that TME has
+// for their chips and boards: a LANCE (le), an i82586 (ie) and a 3c400 (ec).
+//
+// An interface with an address has a built-in host behind it, which answers on
+// the wire and carries out commands. Frames pass between the connection and the
+// host's port and go nowhere else: the interface has no device on this computer
+// and opens no socket. One without an address has nothing behind it yet.
+package nic
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"tmelink/internal/element"
+	"tmelink/internal/ethernet"
+	"tmelink/internal/netstack"
+)
+
+const doc = `With inet or inet6 a built-in host stands behind the interface: an IP stack of its own, inside tmelink, that needs no device and no privilege. It answers ARP, ping and IPv6 neighbours, serves echo and discard (TCP and UDP, ports 7 and 9) and a small page (http, port 80) that names it and gives bytes to test transfers with, and carries out the commands below. Besides the addresses given it has the IPv6 link-local one that follows from its hardware address.
+
+Without inet and inet6 nothing is plugged into the interface yet: what is sent to it is dropped.
+
+Connections to the parts of a whole machine, such as the bus in "le0 at sbus0 slot 0", are left out with them.`
+
+func init() {
+	for _, t := range []element.Type{
+		{Path: "tme/ic/am7990", Summary: "an Ethernet interface with a LANCE (le), and a built-in host behind it", Example: example("le0", "tme/ic/am7990")},
+		{Path: "tme/ic/i82586", Summary: "an Ethernet interface with an i82586 (ie), and a built-in host behind it", Example: example("ie0", "tme/ic/i82586")},
+		{Path: "tme/bus/multibus/3c400", Summary: "a 3Com 3c400 Ethernet board (ec), and a built-in host behind it", Example: example("ec0", `tme/bus/multibus/3c400 ether "02:60:8c:00:00:01"`)},
+	} {
+		board := strings.HasSuffix(t.Path, "3c400")
+		t.Doc = doc
+		t.MaxConnections = 1
+		t.Unplugged = true
+		t.Options = newConfig(board).options()
+		t.Commands = commandOptions()
+		t.New = func(env element.Env, args element.Args) (element.Element, error) {
+			c := newConfig(board)
+			if err := c.parse(args); err != nil {
+				return nil, err
+			}
+			return newInterface(env, c), nil
+		}
+		element.Register(t)
+	}
+}
+
+func example(name, is string) string {
+	return fmt.Sprintf(`%s: %s inet 10.0.77.1 netmask 255.255.255.0 gateway 10.0.77.254
+link0 at %[1]s: tme/host/openvpn/socket/link --dev tap --local 192.0.2.1 --remote 192.0.2.2
+command %[1]s ping 10.0.77.2 count 3`, name, is)
+}
+
+// Interface is the element.
+type Interface struct {
+	env      element.Env
+	plugged  bool // a host stands behind it
+	host     *netstack.Host
+	services *services // nil until Start
+}
+
+func newInterface(env element.Env, c *config) *Interface {
+	hc := c.host(env)
+	return &Interface{env: env, plugged: len(hc.Addrs) > 0, host: netstack.New(hc)}
+}
+
+// Attach gives the interface's only port.
+func (i *Interface) Attach(args element.Args) (ethernet.Port, error) {
+	return i.host.Port(), args.Parse(nil)
+}
+
+// Start brings the built-in host and its services up.
+func (i *Interface) Start(context.Context) error {
+	if !i.plugged {
+		i.env.Log.Info("nothing is plugged in: give the interface inet ADDR for a built-in host")
+		return nil
+	}
+	if err := i.host.Start(); err != nil {
+		return err
+	}
+	var err error
+	i.services, err = serve(i.host, i.env)
+	return err
+}
+
+// Close ends the services and the host.
+func (i *Interface) Close() error {
+	if i.services != nil {
+		i.services.close()
+	}
+	return i.host.Close()
+}
+
+// Status gives the addresses and how many neighbours the host knows.
+func (i *Interface) Status() string {
+	if !i.plugged {
+		return "nothing is plugged in"
+	}
+	var words []string
+	for _, a := range i.host.Addrs() {
+		words = append(words, a.String())
+	}
+	status := fmt.Sprintf("%s at %s", strings.Join(words, " "), i.host.HardwareAddr())
+	if table, err := i.host.Neighbours(); err == nil {
+		known := 0
+		for _, n := range table {
+			if n.Resolved {
+				known++
+			}
+		}
+		status += fmt.Sprintf(", neighbours %d", known)
+	}
+	return status
+}
