@@ -37,7 +37,7 @@ func (c *Changes) table() string { return tablePrefix + c.link.Name }
 // process killed in between leaves an undo without an act, never the reverse.
 func (c *Changes) record(e entry) error {
 	own := e.Link.Name == c.link.Name || isSwitchOf(e.Path, c.link.Name)
-	if c.fleeting && own {
+	if c.fleeting && own && e.Verb != verbGuard {
 		return nil
 	}
 	nft, err := c.ns.nft()
@@ -115,8 +115,11 @@ func (n *Namespace) undo(entries []entry, others []table) error {
 }
 
 func (n *Namespace) undoOne(e entry, others []table) error {
-	if e.Verb == verbSwitch {
+	switch e.Verb {
+	case verbSwitch:
 		return n.putBack(e, others)
+	case verbGuard:
+		return n.guard(guarded(others))
 	}
 	e.Link.ns = n
 	link, err := e.Link.get()

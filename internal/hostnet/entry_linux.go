@@ -18,6 +18,7 @@ const (
 	verbHardwareAddr = "hwaddr"  // hwaddr IFACE INDEX OLD
 	verbAddress      = "address" // address IFACE INDEX ADDR/LEN
 	verbMaster       = "master"  // master IFACE INDEX OLDINDEX, 0 being none
+	verbGuard        = "guard"   // guard IFACE INDEX
 	verbSwitch       = "sysctl"  // sysctl PATH OLD NEW
 )
 
@@ -66,9 +67,9 @@ func parseEntry(line string) (entry, error) {
 		e.Value = f[3]
 	}
 	switch e.Verb {
-	case verbUp:
+	case verbUp, verbGuard:
 		if e.Value != "" {
-			return bad("nothing stands behind up")
+			return bad("it has no value")
 		}
 	case verbMTU, verbMaster:
 		if _, err := strconv.ParseUint(e.Value, 10, 31); err != nil {

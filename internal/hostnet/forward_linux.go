@@ -39,10 +39,11 @@ func (c *Changes) forward(t Translation, others []table, log *slog.Logger) error
 // router advertisements: the kernel would drop the default routes learnt from
 // them (rt6_purge_dflt_routers, net/ipv6/route.c), except where accept_ra is 2.
 // So accept_ra goes from 1 to 2 first. Turning it off makes every interface a
-// host's, so those that were a router's before are noted first.
+// host's, so those that were a router's before are noted first. And the guard
+// keeps everybody else's packets from being forwarded too.
 func (c *Changes) forwardAll6(others []table, log *slog.Logger) error {
 	if holder := withSwitch(others, allForwarding6); holder != nil {
-		return c.shareAll6(*holder)
+		return c.shareAll6(*holder, others)
 	}
 	now, err := c.ns.readSwitch(allForwarding6)
 	if err != nil {
@@ -71,8 +72,19 @@ func (c *Changes) forwardAll6(others []table, log *slog.Logger) error {
 			}
 		}
 	}
-	log.Warn("this kernel forwards IPv6 between all interfaces or between none (from Linux 6.17 on it can be told for each one): it forwards now between all, until the end")
+	if err := c.standGuard(others); err != nil {
+		return err
+	}
+	log.Info("this kernel has one switch of IPv6 forwarding for all interfaces: it is on now, and a rule drops what is not for a tap device", "table", "inet "+guardTable)
 	return c.setSwitch(allForwarding6, "1", others)
+}
+
+// standGuard adds the TAP device to those that the guard lets through.
+func (c *Changes) standGuard(others []table) error {
+	if err := c.record(entry{Verb: verbGuard, Link: c.link}); err != nil {
+		return err
+	}
+	return c.ns.guard(append(guarded(others), c.link.Name))
 }
 
 const allForwarding6 = "ipv6/conf/all/forwarding"
@@ -83,7 +95,7 @@ var forwardOne6 = "force_forwarding"
 
 // shareAll6 takes a journal's IPv6 switches over, so that whoever is the last to
 // end puts them back.
-func (c *Changes) shareAll6(holder table) error {
+func (c *Changes) shareAll6(holder table, others []table) error {
 	for _, e := range holder.entries {
 		if e.Verb == verbSwitch && strings.HasPrefix(e.Path, "ipv6/") {
 			if err := c.record(e); err != nil {
@@ -91,7 +103,7 @@ func (c *Changes) shareAll6(holder table) error {
 			}
 		}
 	}
-	return nil
+	return c.standGuard(others)
 }
 
 // interfaces6 names all that have switches of IPv6, `default` included.
