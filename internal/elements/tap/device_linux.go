@@ -132,19 +132,18 @@ func (t *tap) translate(ctx context.Context) ([]string, error) {
 	if !c.hasAddress() || c.nat == natNot {
 		return nil, nil
 	}
-	no := func(why string) ([]string, error) {
-		t.env.Log.Info("no nat: "+why, "interface", d.tap.Name)
-		return []string{"no nat"}, nil
-	}
 	switch {
 	case c.nat == natNever:
-		return no("the description says nat none")
+		t.env.Log.Info("no nat: the description says nat none", "interface", d.tap.Name)
+		return []string{"no nat"}, nil
 	case c.bridge != "" && c.nat == natAuto:
-		return no("the interface is a port of bridge " + c.bridge)
+		t.env.Log.Info("no nat: the interface is a bridge's port", "interface", d.tap.Name, "bridge", c.bridge)
+		return []string{"no nat"}, nil
 	}
 	done, err := d.changes.Masquerade(ctx, hostnet.NAT{Networks: c.networks(), Uplink: c.uplink}, t.env.Log)
 	if err != nil && c.nat == natAuto && ctx.Err() == nil {
-		return no(err.Error())
+		t.env.Log.Warn("no nat: it could not be set up", "interface", d.tap.Name, "err", err)
+		return []string{"no nat"}, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("nat for %s: %w", d.tap.Name, err)

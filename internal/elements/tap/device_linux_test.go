@@ -1,8 +1,12 @@
 package tap
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -91,7 +95,7 @@ func TestNamespace(t *testing.T) {
 	leakless(t)
 	unchanged(t)
 	h := nstest.New(t, "inner")
-	r := start(t, "tme/host/tun/tap", "netns "+h.Name+" inet 10.0.77.1 netmask 255.255.255.0 up /bin/true")
+	r := start(t, "tme/host/tun/tap", "netns "+h.Name+" inet 10.0.77.1 netmask 255.255.255.0 up "+script(t, `ip link show dev "$1"`))
 	if got := h.IP("addr", "show", "dev", "tap0"); !strings.Contains(got, "inet 10.0.77.1/24") || !strings.Contains(got, "UP,LOWER_UP") {
 		t.Errorf("in the namespace:\n%s", got)
 	}
@@ -221,6 +225,36 @@ func TestUpScript(t *testing.T) {
 		!strings.Contains(err.Error(), "exit status 3") || !strings.Contains(err.Error(), "no good") {
 		t.Errorf("a script that fails gave %v", err)
 	}
+}
+
+// TestStoppedScript stops the start while a script runs, which has started
+// another process that keeps its output open.
+func TestStoppedScript(t *testing.T) {
+	nstest.InNamespace(t)
+	leakless(t)
+	unchanged(t)
+	pids := filepath.Join(t.TempDir(), "pids")
+	s := script(t, "sleep 1000 &\necho $! > "+pids+".new\nmv "+pids+".new "+pids+"\nwait\n")
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		nstest.Eventually(30*time.Second, func() bool { _, err := os.Stat(pids); return err == nil })
+		cancel()
+	}()
+	if _, err := tryStartIn(ctx, t, "tme/host/tun/tap", "up "+s); !errors.Is(err, context.Canceled) {
+		t.Errorf("start gave %v, want context.Canceled", err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(readFile(t, pids)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the script's own child has ended", func() bool { return ended(pid) })
+}
+
+// ended says whether a process is gone, or a zombie that its new parent has not
+// buried yet.
+func ended(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return err != nil || strings.Contains(string(stat), ") Z ")
 }
 
 func TestOpenVPNScripts(t *testing.T) {

@@ -60,6 +60,11 @@ func start(t testing.TB, path, text string) *running {
 // tryStart is start for an element that may fail to; it is closed all the same.
 func tryStart(t testing.TB, path, text string) (*running, error) {
 	t.Helper()
+	return tryStartIn(context.Background(), t, path, text)
+}
+
+func tryStartIn(ctx context.Context, t testing.TB, path, text string) (*running, error) {
+	t.Helper()
 	log := &logBuffer{}
 	env := element.Env{Machine: "m", Name: "tap1", Dir: t.TempDir(), Log: slog.New(slog.NewTextHandler(log, nil))}
 	e, err := build(t, path, text, env)
@@ -76,7 +81,7 @@ func tryStart(t testing.TB, path, text string) (*running, error) {
 		}
 	})
 	t.Cleanup(func() { r.stopNow(t) })
-	return r, e.Start(context.Background())
+	return r, e.Start(ctx)
 }
 
 func (r *running) stopNow(t testing.TB) {

@@ -53,6 +53,8 @@ func (t *tap) runScript(ctx context.Context, kind string, argv []string) error {
 		return nil
 	case ctx.Err() == context.DeadlineExceeded:
 		err = fmt.Errorf("it did not end within %v and was killed", scriptPatience)
+	case ctx.Err() != nil:
+		err = ctx.Err()
 	}
 	if said != "" {
 		return fmt.Errorf("%s script %s: %w; it said: %s", kind, program, err, said)

@@ -110,7 +110,7 @@ func parseTME(args element.Args) (config, error) {
 			w.bits = classBits(w.addr)
 		}
 		c.inet = netip.PrefixFrom(w.addr, w.bits)
-		return *c, errors.Join(w.checkBroadcast(), c.check(args.Pos))
+		return *c, errors.Join(w.checkBroadcast(), w.checkNAT(), c.check(args.Pos))
 	}
 	return *c, errors.Join(
 		needs(w.netmaskAt, "inet"), needs(w.bcastAt, "inet"), w.checkNAT(), c.check(args.Pos))
@@ -125,8 +125,14 @@ func (w *tmeWords) checkBroadcast() error {
 }
 
 func (w *tmeWords) checkNAT() error {
-	if w.cfg.nat == natBy && !w.cfg.inet6.IsValid() {
+	c := &w.cfg
+	switch {
+	case c.nat != natBy:
+		return nil
+	case !c.hasAddress():
 		return needs(w.natAt, "inet or inet6")
+	case c.uplink == c.device:
+		return w.natAt.Faultf(0, "%s is the tap device itself, and no way out", c.uplink)
 	}
 	return nil
 }

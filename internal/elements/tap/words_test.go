@@ -75,6 +75,7 @@ func TestWordFaults(t *testing.T) {
 		{"tme/host/tun/tap", "inet 10.0.0.1 netmask 0.0.0.0", []string{"whole world"}, 5},
 		{"tme/host/tun/tap", "inet 10.0.0.1 netmask 255.255.255.0 bcast 10.0.1.255", []string{"not in the network 10.0.0.0/24"}, 7},
 		{"tme/host/tun/tap", "netmask 255.0.0.0 bcast 10.255.255.255 nat eth0", []string{"netmask has no meaning without inet", "bcast has no meaning", "nat has no meaning"}, 2},
+		{"tme/host/tun/tap", "inet 10.0.0.1 interface tap3 nat tap3", []string{"is the tap device itself"}, 7},
 		{"tme/host/tun/tap", "inet6 fd00::1", []string{"prefix length"}, 3},
 		{"tme/host/tun/tap", "inet6 ff02::1/64", []string{"not the address of one host"}, 3},
 		{"tme/host/tun/tap", "inet6 fd00::1/64 mtu 1000", []string{"too small for IPv6"}, 1},
