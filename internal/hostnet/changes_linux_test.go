@@ -154,6 +154,32 @@ func setForwardOne6(t *testing.T, name string) {
 	t.Cleanup(func() { forwardOne6 = old })
 }
 
+// TestReclaimSparesTheLiving has a killed process's journal share a switch with
+// one that runs.
+func TestReclaimSparesTheLiving(t *testing.T) {
+	nstest.InNamespace(t)
+	uplinkCable(t)
+	n := openHere(t)
+	before := switchesNow(t)
+	c := masqueradeOn(t, n, "tapa", "10.1.0.0/24")
+	dead := must(self())
+	dead.start++
+	run(t, "nft", `add table inet tmelink-tapd; add chain inet tmelink-tapd journal; `+
+		`add rule inet tmelink-tapd journal counter comment "`+dead.String()+`"; `+
+		`add rule inet tmelink-tapd journal counter comment "sysctl ipv4/conf/up0/forwarding 0 1"`)
+	if err := n.Reclaim(context.Background(), "", quiet); err != nil {
+		t.Error(err)
+	}
+	if rules := run(t, "nft", "list", "ruleset"); strings.Contains(rules, "tmelink-tapd") || !strings.Contains(rules, "tmelink-tapa") {
+		t.Errorf("the tables are now\n%s", rules)
+	}
+	if on, _ := n.readSwitch("ipv4/conf/up0/forwarding"); on != "1" {
+		t.Error("the living one's switch was put back")
+	}
+	undo(t, c)
+	sameSwitches(t, before)
+}
+
 // TestSwitchThatWasOn leaves alone what was on before, and what somebody has
 // changed since.
 func TestSwitchThatWasOn(t *testing.T) {
