@@ -84,7 +84,7 @@ func (c *config) checkRemotes() error {
 	switch c.proto.mode {
 	case openvpn.TCPClient:
 		if !c.has("--remote") {
-			faults = append(faults, c.protoFault("a tcp-client needs a --remote to connect to"))
+			faults = append(faults, c.at("--proto", "a tcp-client needs a --remote to connect to"))
 		}
 	case openvpn.TCPServer:
 		if len(c.remotes) > 1 {
@@ -116,14 +116,6 @@ func (c *config) checkRemotes() error {
 		}
 	}
 	return errors.Join(faults...)
-}
-
-// protoFault makes a fault where the protocol was chosen.
-func (c *config) protoFault(text string) error {
-	if c.has("--proto") {
-		return c.at("--proto", "%s", text)
-	}
-	return tmesh.Faultf(c.remotes[0].word.Pos, "--remote: %s", text)
 }
 
 func (c *config) remoteFamily(r remote) transport.Family {

@@ -127,6 +127,9 @@ func (l *Link) Start(ctx context.Context) error {
 		o, err := l.openAny(ctx)
 		if err == nil {
 			l.running.Go(func() { l.keep(o) })
+			if o.udp != nil {
+				<-l.first // at once: nobody need be there
+			}
 			return nil
 		}
 		again := l.config.resolveFor < 0 || time.Since(begin) < l.config.resolveFor

@@ -82,7 +82,13 @@ func (c *config) options() []element.Option {
 		{Name: "--remote", Values: "HOST [PORT] [PROTO]", Repeat: true, Doc: "The peer. Several are tried in turn, each with all its addresses. Without it a UDP link floats: whoever sends is the peer; and a tcp-server takes any peer.",
 			Set: c.setRemote},
 		{Name: "--proto", Values: "PROTO", Doc: "`udp` (the default), `tcp-server` or `tcp-client`; with `udp4`, `tcp4-server`, `udp6` and so on only IPv4 or IPv6 addresses are used.",
-			Set: func(v element.Values) (err error) { c.proto, err = parseProto(v, 0); return err }},
+			Set: func(v element.Values) error {
+				p, err := parseProto(v, 0)
+				if err == nil {
+					c.proto = p
+				}
+				return err
+			}},
 		{Name: "--port", Values: "PORT", Doc: "The port at both ends; 1194 if not given.",
 			Set: func(v element.Values) (err error) {
 				c.localPort, err = v.Port(0)

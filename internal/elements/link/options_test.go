@@ -96,6 +96,7 @@ func TestFaultsAreToldAtTheirWord(t *testing.T) {
 		{"--local 10.0.0.1 --dev tap --dev-type tun", []string{"t:1:28: --dev-type:"}},
 		{"--local 10.0.0.1 --proto tcp", []string{"t:1:26: --proto: \"tcp\" leaves open"}},
 		{"--local 10.0.0.1 --proto udp5", []string{"t:1:26: --proto: there is no protocol \"udp5\"; it is udp, tcp-server or tcp-client; did you mean"}},
+		{"--local 10.0.0.1 --proto ipx --float", []string{`t:1:26: --proto: there is no protocol "ipx"`}},
 		{"--local 10.0.0.1 --proto tcp-client", []string{"t:1:18: --proto: a tcp-client needs a --remote"}},
 		{"--local 10.0.0.1 --proto tcp-server --remote a --remote b", []string{"t:1:57: --remote: a tcp-server has one peer"}},
 		{"--local 10.0.0.1 --proto tcp-server --float", []string{"t:1:37: --float: a TCP connection cannot float"}},

@@ -1,0 +1,253 @@
+package link
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"tmelink/internal/element"
+	"tmelink/internal/ethernet"
+)
+
+const (
+	ping       = "\x2a\x18\x7b\xf3\x64\x1e\xb4\xcb\x07\xed\x2d\x0a\x98\x1f\xc7\x48"
+	occRequest = "\x28\x7f\x34\x6b\xd4\xef\x7a\x81\x2d\x56\xb8\xd3\xaf\xc5\x45\x9c\x00"
+)
+
+func TestUDPLinksCarryFramesBothWays(t *testing.T) {
+	floating := start(t, "--dev tap --local 127.0.0.1 --lport 0")
+	fixed := start(t, fmt.Sprintf("--dev tap --local 127.0.0.1 --lport 0 --remote 127.0.0.1 %d", floating.local().Port()))
+	fixed.write(series(100)...)
+	floating.expectSeries(100)
+	floating.write(series(100)...)
+	fixed.expectSeries(100)
+	if n := floating.port.Counters().Read.Total() + fixed.port.Counters().Read.Total(); n != 0 {
+		t.Errorf("%d dropped", n)
+	}
+	if !strings.Contains(floating.status(), fixed.local().String()) || !strings.Contains(floating.log.String(), "peer="+fixed.local().String()) {
+		t.Errorf("the peer is not told: %s; log:\n%s", floating.status(), floating.log)
+	}
+	if _, waits := floating.elem.(element.Waiter); waits {
+		t.Error("a machine would wait for a UDP link")
+	}
+}
+
+func TestUDPOverIPv6AndByInterfaceName(t *testing.T) {
+	a := start(t, "--local ::1 --lport 0 --proto udp6")
+	b := start(t, fmt.Sprintf("--nobind --proto udp6 --remote ::1 %d", a.local().Port()))
+	b.write(series(3)...)
+	a.expectSeries(3)
+	c := start(t, "--local lo --lport 0 --proto udp4")
+	d := start(t, fmt.Sprintf("--nobind --remote 127.0.0.1 %d", c.local().Port()))
+	d.write(series(3)...)
+	c.expectSeries(3)
+	c.write(series(3)...)
+	d.expectSeries(3)
+}
+
+func TestFloatingLinkWithoutPeerDropsAndCounts(t *testing.T) {
+	l := start(t, "--local 127.0.0.1 --lport 0 --ping 1 --ping-restart 2")
+	l.write(series(5)...)
+	if n := l.port.Counters().Write.Count(ethernet.NoPeer); n != 5 {
+		t.Errorf("%d counted, want 5", n)
+	}
+	if !strings.Contains(l.status(), "not known yet") {
+		t.Errorf("status %q", l.status())
+	}
+}
+
+func TestControlMessagesNeverReachTheMachine(t *testing.T) {
+	peer := socket(t, "127.0.0.1:0")
+	l := start(t, fmt.Sprintf("--local 127.0.0.1 --lport 0 --remote 127.0.0.1 %d --ifconfig 10.9.8.7 255.255.0.0", portOf(peer.LocalAddr())))
+	to := net.UDPAddrFromAddrPort(l.local())
+	for _, packet := range []string{ping, occRequest, "short", string(make([]byte, 1523)), string(make([]byte, 4000)), string(numbered(0))} {
+		peer.WriteToUDP([]byte(packet), to)
+	}
+	l.expectSeries(1)
+	if got, want := receive(peer, patience), occRequest[:16]+"\x01V4,dev-type tap,link-mtu 1532,tun-mtu 1500,proto UDPv4,ifconfig 10.9.0.0 255.255.0.0\x00"; got != want {
+		t.Errorf("answer %q, want %q", got, want)
+	}
+	drops := &l.port.Counters().Read
+	if drops.Count(ethernet.Control) != 2 || drops.Count(ethernet.Runt) != 1 || drops.Count(ethernet.Oversize) != 2 || drops.Total() != 5 {
+		t.Errorf("control %d, runt %d, oversize %d", drops.Count(ethernet.Control), drops.Count(ethernet.Runt), drops.Count(ethernet.Oversize))
+	}
+	if got := receive(peer, 1500*time.Millisecond); got != "" {
+		t.Errorf("sent unasked: %x", got)
+	}
+}
+
+func TestPingsAreSentWhenAsked(t *testing.T) {
+	peer := socket(t, "127.0.0.1:0")
+	start(t, fmt.Sprintf("--local 127.0.0.1 --lport 0 --ping 1 --remote 127.0.0.1 %d", portOf(peer.LocalAddr())))
+	for range 2 {
+		if got := receive(peer, patience); got != ping {
+			t.Fatalf("got %x", got)
+		}
+	}
+}
+
+func TestStrangersAreDropped(t *testing.T) {
+	peer, stranger := socket(t, "127.0.0.1:0"), socket(t, "127.0.0.2:0")
+	l := start(t, fmt.Sprintf("--local 127.0.0.1 --lport 0 --remote 127.0.0.1 %d", portOf(peer.LocalAddr())))
+	to := net.UDPAddrFromAddrPort(l.local())
+	stranger.WriteToUDP(numbered(7), to)
+	peer.WriteToUDP(numbered(0), to)
+	l.expectSeries(1)
+	if n := l.port.Counters().Read.Count(ethernet.Stranger); n != 1 {
+		t.Errorf("%d counted, want 1", n)
+	}
+}
+
+func TestPingRestartMovesToTheNextRemote(t *testing.T) {
+	first, second := socket(t, "127.0.0.1:0"), socket(t, "127.0.0.2:0")
+	l := start(t, fmt.Sprintf("--local 127.0.0.1 --lport 0 --ping 1 --ping-restart 1 --connect-retry 0 --remote 127.0.0.1 %d --remote 127.0.0.2 %d",
+		portOf(first.LocalAddr()), portOf(second.LocalAddr())))
+	if receive(first, patience) != ping || receive(second, patience) != ping {
+		t.Fatal("both should be pinged, one after the other")
+	}
+	if !strings.Contains(l.log.String(), "silent") {
+		t.Errorf("the log does not say why:\n%s", l.log)
+	}
+	// The second is there: it is kept, also beyond a restart.
+	before := strings.Count(l.log.String(), "link is open")
+	deadline := time.Now().Add(2500 * time.Millisecond)
+	for time.Now().Before(deadline) {
+		second.WriteToUDP([]byte(ping), net.UDPAddrFromAddrPort(l.local()))
+		receive(second, 200*time.Millisecond)
+	}
+	if now := strings.Count(l.log.String(), "link is open"); now > before+1 {
+		t.Errorf("%d restarts although the peer is heard", now-before)
+	}
+	if !strings.Contains(l.status(), "peer "+second.LocalAddr().String()) {
+		t.Errorf("status %q, want peer %v", l.status(), second.LocalAddr())
+	}
+}
+
+func TestPingsHoldALink(t *testing.T) {
+	a := start(t, "--local 127.0.0.1 --lport 0 --ping-restart 2")
+	b := start(t, fmt.Sprintf("--local 127.0.0.1 --lport 0 --remote 127.0.0.1 %d --ping 1", a.local().Port()))
+	eventually(t, "pings", func() bool { return a.port.Counters().Read.Count(ethernet.Control) >= 4 })
+	if strings.Contains(a.log.String(), "lost") || len(a.got())+len(b.got()) > 0 {
+		t.Errorf("log:\n%s", a.log)
+	}
+}
+
+func TestStartErrorsNameTheThing(t *testing.T) {
+	taken := socket(t, "127.0.0.1:0")
+	for text, want := range map[string]string{
+		fmt.Sprintf("--local 127.0.0.1 --lport %d", portOf(taken.LocalAddr())): "listen on udp " + taken.LocalAddr().String() + ": address already in use",
+		"--local 192.0.2.1":                              "listen on udp 192.0.2.1:1194: cannot assign requested address",
+		"--local 192.0.2.1 --proto tcp-server":           "listen on tcp 192.0.2.1:1194: cannot assign requested address",
+		"--local 127.0.0.1 --remote peer.invalid":        `--remote: resolve "peer.invalid"`,
+		"--local nowhere.invalid":                        `--local: resolve "nowhere.invalid"`,
+		"--local lo --proto udp4 --remote ::1 1194 udp6": "--remote: ::1 has addresses",
+	} {
+		l := build(t, text)
+		err := l.elem.Start(context.Background())
+		if err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%s:\n got %v\nwant %s", text, err, want)
+		}
+		l.elem.Close()
+	}
+}
+
+func TestStartTriesEveryRemote(t *testing.T) {
+	peer := socket(t, "127.0.0.1:0")
+	l := start(t, fmt.Sprintf("--nobind --remote peer.invalid --remote 127.0.0.1 %d --ping 1", portOf(peer.LocalAddr())))
+	if got := receive(peer, patience); got != ping {
+		t.Fatalf("got %q; log:\n%s", got, l.log)
+	}
+}
+
+func TestCloseWithoutStartAndTwice(t *testing.T) {
+	for _, text := range []string{"--local 127.0.0.1", "--local 127.0.0.1 --proto tcp-server"} {
+		l := build(t, text)
+		l.elem.Close()
+		l.port.Close()
+		l.elem.Close()
+		if _, err := l.port.ReadFrames(); err != net.ErrClosed {
+			t.Errorf("read: %v", err)
+		}
+		if err := l.port.WriteFrames([]ethernet.Frame{{Data: numbered(0)}}); err != net.ErrClosed {
+			t.Errorf("write: %v", err)
+		}
+	}
+}
+
+func TestClaims(t *testing.T) {
+	for text, want := range map[string]string{
+		"--local 127.0.0.1":                                       "[udp 127.0.0.1 port 1194]",
+		"--local eth0 --lport 5 --proto tcp-server":               "[tcp eth0 port 5]",
+		"--local 127.0.0.1 --proto tcp-client --remote 127.0.0.1": "[tcp 127.0.0.1 port 1194]",
+		"--nobind --remote a":                                     "[]",
+		"--local 127.0.0.1 --lport 0":                             "[]",
+	} {
+		if text == "--local 127.0.0.1 --proto tcp-client --remote 127.0.0.1" {
+			text += " 1195"
+		}
+		l := build(t, text)
+		claims := l.elem.(element.Claimer).Claims()
+		if got := fmt.Sprint(claims); got != want {
+			t.Errorf("%s: %s, want %s", text, got, want)
+		}
+		if len(claims) > 0 && claims[0].Pos.Column != 1 {
+			t.Errorf("%s: claim at %v", text, claims[0].Pos)
+		}
+	}
+}
+
+func TestConnectionTakesNoWords(t *testing.T) {
+	l := build(t, "--local 127.0.0.1")
+	if _, err := l.elem.Attach(element.Args{Words: words("promisc")}); err == nil || !strings.HasPrefix(err.Error(), "t:1:1") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestUDPLinkAllocatesNothing(t *testing.T) {
+	a := build(t, "--local 127.0.0.1 --lport 0 --ping 10 --ping-restart 60")
+	if err := a.elem.Start(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	b := build(t, fmt.Sprintf("--local 127.0.0.1 --lport 0 --remote 127.0.0.1 %d --ping 10 --ping-restart 60", a.local().Port()))
+	if err := b.elem.Start(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	checkAllocations(t, b.port, a.port)
+}
+
+// checkAllocations sends batches of 32 frames from one port to the other.
+func checkAllocations(t *testing.T, from, to ethernet.Port) {
+	t.Helper()
+	batch := make([]ethernet.Frame, 32)
+	data := numbered(1)
+	n := testing.AllocsPerRun(100, func() {
+		for i := range batch {
+			batch[i].Data = data
+		}
+		if err := from.WriteFrames(batch); err != nil {
+			t.Fatal(err)
+		}
+		for n := 0; n < len(batch); {
+			frames, err := to.ReadFrames()
+			if err != nil {
+				t.Fatal(err)
+			}
+			n += len(frames)
+		}
+	})
+	if n != 0 {
+		t.Errorf("%v allocations for 32 frames", n)
+	}
+}
+
+func TestMaxFrame(t *testing.T) {
+	if got := build(t, "--local 127.0.0.1 --tun-mtu 9000").port.MaxFrame(); got != 9022 {
+		t.Errorf("got %d", got)
+	}
+	if got := build(t, "--local 127.0.0.1").port.MaxFrame(); got != 1522 {
+		t.Errorf("got %d", got)
+	}
+}
