@@ -182,12 +182,17 @@ func writeMarkdown(w io.Writer) {
 	}
 }
 
-// wrap breaks each paragraph of a text into lines of at most width characters.
+// wrap breaks each paragraph of a text into lines of at most width characters,
+// but leaves indented ones as they are.
 func wrap(text, indent string, width int) string {
 	var lines []string
 	for paragraph := range strings.SplitSeq(text, "\n\n") {
 		if len(lines) > 0 {
 			lines = append(lines, "")
+		}
+		if strings.HasPrefix(paragraph, "    ") { // as it is typed
+			lines = append(lines, paragraph)
+			continue
 		}
 		line := indent
 		for word := range strings.FieldsSeq(paragraph) {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -68,6 +69,7 @@ func picture(l *lab.Lab) graph.Network {
 		}
 		net.Machines = append(net.Machines, drawn)
 	}
+	nameTAPs(outlets)
 	net.Wires = wires(outlets)
 	return net
 }
@@ -81,6 +83,24 @@ var kinds = map[element.Kind]graph.Kind{
 type outlet struct {
 	end graph.End
 	element.Sketch
+}
+
+// nameTAPs gives the TAPs that have no name in the description the one that they
+// get on a host which has none yet: the first free tapN, in the order of the text.
+func nameTAPs(outlets []outlet) {
+	taken := map[string]bool{}
+	for _, o := range outlets {
+		taken[o.Interface] = o.Kind == element.TAPKind && o.Interface != ""
+	}
+	n := 0
+	for i := range outlets {
+		if o := &outlets[i]; o.Kind == element.TAPKind && o.Interface == "" && !o.Apart {
+			for ; taken[fmt.Sprintf("tap%d", n)]; n++ {
+			}
+			o.Interface = fmt.Sprintf("tap%d", n)
+			n++
+		}
+	}
 }
 
 // wires finds the links that are each other's peers, those whose peer is in
@@ -102,7 +122,8 @@ func wires(outlets []outlet) []graph.Wire {
 		j := slices.IndexFunc(outlets, func(b outlet) bool { return peers(a.Sketch, b.Sketch) && a.end != b.end })
 		switch {
 		case j > i:
-			found = append(found, graph.Wire{Label: a.Local + " ↔ " + outlets[j].Local, Ends: []graph.End{a.end, outlets[j].end}})
+			proto, _, _ := strings.Cut(a.Local+a.Remote, " ")
+			found = append(found, graph.Wire{Label: proto, Ends: []graph.End{a.end, outlets[j].end}})
 		case j < 0 && a.Remote != "":
 			found = append(found, graph.Wire{Label: a.Remote, Ends: []graph.End{a.end}})
 		}

@@ -12,6 +12,9 @@ type Sketch struct {
 	// Interface is the interface of the host that the element is on, where
 	// the description names it.
 	Interface string
+	// Apart says that the interface is in another network namespace, where no
+	// other element is.
+	Apart bool
 	// Local and Remote are the ends of a socket, each as "udp 10.0.0.1:1194";
 	// "" where the description leaves it open. Two links whose ends are each
 	// other's are drawn as one wire.

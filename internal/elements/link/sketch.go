@@ -17,11 +17,11 @@ func (l *Link) Sketch() element.Sketch {
 		s.Detail = append(s.Detail, s.Local)
 	}
 	for i, r := range c.remotes {
-		remote := c.end(r.host.Text, cmp.Or(r.port, c.remotePort))
+		port := cmp.Or(r.port, c.remotePort)
 		if i == 0 {
-			s.Remote = remote
+			s.Remote = c.end(r.host.Text, port)
 		}
-		s.Detail = append(s.Detail, "→ "+remote)
+		s.Detail = append(s.Detail, "→ "+net.JoinHostPort(r.host.Text, fmt.Sprint(port)))
 	}
 	if len(c.remotes) == 0 {
 		s.Detail = append(s.Detail, "→ whoever sends")

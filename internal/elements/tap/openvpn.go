@@ -18,8 +18,9 @@ func init() {
 The programs of --up and --down get OpenVPN's arguments (device, MTU, 0, address, netmask, init) and its variables (dev, dev_type, tun_mtu, script_type, script_context, ifconfig_local, ifconfig_netmask, ifconfig_ipv6_local, ifconfig_ipv6_netbits, ifconfig_ipv6_remote, and for --down signal), and have a minute to end.`,
 		Example: `tap0: tme/host/openvpn/tun/tap --dev tap0 --ifconfig 10.0.77.1 255.255.255.0
 link0 at tap0: tme/host/openvpn/socket/link --dev tap --local 192.0.2.1 --remote 192.0.2.2`,
-		MaxConnections: 1,
-		Options:        (&openvpnWords{}).options(),
+		MaxConnections:  1,
+		MakesInterfaces: true,
+		Options:         (&openvpnWords{}).options(),
 		New: func(env element.Env, args element.Args) (element.Element, error) {
 			cfg, err := parseOpenVPN(args)
 			if err != nil {

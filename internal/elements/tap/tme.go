@@ -20,8 +20,9 @@ With inet the host has an address on the wire, and its other stations reach the 
 Everything is undone at the end: a device made here is removed, one that existed gets its former state back. What a killed process left behind is undone by the next one to start. Making a device takes the capability CAP_NET_ADMIN (root has it); a persistent device that was made for a user and configured beforehand takes none. TAP devices are opened on Linux.`,
 		Example: `tap0: tme/host/tun/tap inet 10.0.77.1 netmask 255.255.255.0 bcast 10.0.77.255
 link0 at tap0: tme/host/openvpn/socket/link --dev tap --local 192.0.2.1 --remote 192.0.2.2`,
-		MaxConnections: 1,
-		Options:        (&tmeWords{}).options(),
+		MaxConnections:  1,
+		MakesInterfaces: true,
+		Options:         (&tmeWords{}).options(),
 		New: func(env element.Env, args element.Args) (element.Element, error) {
 			cfg, err := parseTME(args)
 			if err != nil {
