@@ -119,7 +119,7 @@ func mend(frame []byte) {
 		}
 		h := header.IPv6(ip)
 		transport = ip[40:min(40+int(h.PayloadLength()), len(ip))]
-		proto = h.TransportProtocol()
+		proto = tcpip.TransportProtocolNumber(ip[6])
 		sum = header.PseudoHeaderChecksum(proto, h.SourceAddress(), h.DestinationAddress(), uint16(len(transport)))
 	}
 	field := map[tcpip.TransportProtocolNumber]int{1: 2, 2: 2, 6: 16, 17: 6, 58: 2}[proto]

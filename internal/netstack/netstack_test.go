@@ -113,14 +113,9 @@ func TestPingFails(t *testing.T) {
 
 func TestGateway(t *testing.T) {
 	gateway4, gateway6 := addrPort(netB4, 0).Addr(), addrPort(netB6, 0).Addr()
-	before := goleak.IgnoreCurrent()
-	t.Cleanup(func() { goleak.VerifyNone(t, before) })
-	w := &wire{takes: everything}
-	t.Cleanup(w.wg.Wait)
-	a := host(t, 1, Config{Gateways: []netip.Addr{gateway4, gateway6}}, netA4, netA6)
 	far4, far6 := netip.MustParsePrefix("192.0.2.1/24"), netip.MustParsePrefix("2001:db8::1/64")
-	b := host(t, 2, Config{}, netB4, netB6, far4.String(), far6.String())
-	w.join(a.Port(), b.Port())
+	a, _ := join(t, &wire{takes: everything}, Config{Gateways: []netip.Addr{gateway4, gateway6}},
+		[]string{netA4, netA6}, []string{netB4, netB6, far4.String(), far6.String()})
 	for _, to := range []netip.Prefix{far4, far6} {
 		if got := ping(t, a, to.Addr(), 56); got.Err != nil || got.From != to.Addr() {
 			t.Errorf("ping %s through the gateway: %+v", to, got)
@@ -204,8 +199,23 @@ func TestTransfer(t *testing.T) {
 }
 
 func TestTransferWithLoss(t *testing.T) {
-	a, b := pair(t, &wire{lose: lossy(100)}, Config{})
-	transfer(t, a, b, netB4, random(1<<20))
+	for _, tt := range []struct {
+		name  string
+		takes ethernet.Offloads
+		oneIn int
+	}{
+		{"of finished frames", 0, 100},
+		{"of super-frames", everything, 50},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := &wire{takes: tt.takes, lose: lossy(tt.oneIn)}
+			a, b := pair(t, w, Config{})
+			transfer(t, a, b, netB4, random(1<<20))
+			if w.lost.Load() == 0 {
+				t.Error("nothing was lost")
+			}
+		})
+	}
 }
 
 // Bytes that change on the way must not reach the application: only frames that
@@ -218,6 +228,9 @@ func TestChecksumsAreVerified(t *testing.T) {
 		}
 	}}, Config{})
 	transfer(t, a, b, netB4, random(1<<20))
+	if n := a.stack.Stats().TCP.ChecksumErrors.Value() + b.stack.Stats().TCP.ChecksumErrors.Value(); n == 0 {
+		t.Error("no wrong checksum was noticed")
+	}
 }
 
 func TestUDP(t *testing.T) {

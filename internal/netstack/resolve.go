@@ -30,8 +30,9 @@ const (
 // ErrNoName is the error of a name that the name servers do not know.
 var ErrNoName = errors.New("no such name")
 
-// Resolve gives the addresses of a name, the IPv4 ones first, asking only the
-// host's own name servers. An address is its own name.
+// Resolve gives the addresses of a name that are of the host's own families, the
+// IPv4 ones first, asking only the host's own name servers. An address is its
+// own name.
 func (h *Host) Resolve(ctx context.Context, name string) ([]netip.Addr, error) {
 	if addr, err := netip.ParseAddr(name); err == nil {
 		return []netip.Addr{addr}, nil
@@ -45,6 +46,9 @@ func (h *Host) Resolve(ctx context.Context, name string) ([]netip.Addr, error) {
 	}
 	var addrs []netip.Addr
 	for _, kind := range []dnsmessage.Type{dnsmessage.TypeA, dnsmessage.TypeAAAA} {
+		if !slices.ContainsFunc(h.cfg.Addrs, func(p netip.Prefix) bool { return p.Addr().Is4() == (kind == dnsmessage.TypeA) }) {
+			continue
+		}
 		found, err := h.lookup(ctx, dnsmessage.Question{Name: q, Type: kind, Class: dnsmessage.ClassINET})
 		if err != nil {
 			return nil, fmt.Errorf("resolve %s: %w", name, err)

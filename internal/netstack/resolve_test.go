@@ -119,6 +119,11 @@ func TestResolve(t *testing.T) {
 			t.Errorf("%s: %v (%v), want %v", name, got, err, want)
 		}
 	}
+	a4, b4 := pair4(t, &wire{}, Config{Nameservers: servers[1:]})
+	serveNames(t, b4)
+	if got, err := a4.Resolve(within(t), "www.example"); err != nil || !slices.Equal(got, zone["www.example."][:1]) {
+		t.Errorf("a host with IPv4 alone: %v (%v)", got, err)
+	}
 	if got, err := a.Resolve(within(t), "nowhere.example"); !errors.Is(err, ErrNoName) {
 		t.Errorf("a name that is not: %v, %v", got, err)
 	}

@@ -23,6 +23,7 @@ type wire struct {
 	spoil func([]byte)      // nil, or what happens to each frame's bytes on the way
 
 	supers atomic.Int64 // super-frames carried whole
+	lost   atomic.Int64 // frames that lose said to lose
 	wg     sync.WaitGroup
 }
 
@@ -48,9 +49,15 @@ func (w *wire) pump(from, to ethernet.Port) {
 			if w.spoil != nil {
 				w.spoil(f.Data)
 			}
-			if w.lose == nil || !w.lose() {
-				kept = append(kept, f)
+			// As a wire does.
+			for len(f.Data) < ethernet.MinFrame {
+				f.Data = append(f.Data[:len(f.Data):len(f.Data)], 0)
 			}
+			if w.lose != nil && w.lose() {
+				w.lost.Add(1)
+				continue
+			}
+			kept = append(kept, f)
 		}
 		if to.WriteFrames(kept) != nil {
 			return
@@ -82,10 +89,21 @@ func host(t testing.TB, number byte, cfg Config, addrs ...string) *Host {
 // theirs may be left.
 func pair(t testing.TB, w *wire, cfg Config) (a, b *Host) {
 	t.Helper()
+	return join(t, w, cfg, []string{netA4, netA6}, []string{netB4, netB6})
+}
+
+// pair4 is a pair with IPv4 addresses alone.
+func pair4(t testing.TB, w *wire, cfg Config) (a, b *Host) {
+	t.Helper()
+	return join(t, w, cfg, []string{netA4}, []string{netB4})
+}
+
+func join(t testing.TB, w *wire, cfg Config, addrsA, addrsB []string) (a, b *Host) {
+	t.Helper()
 	before := goleak.IgnoreCurrent()
 	t.Cleanup(func() { goleak.VerifyNone(t, before) })
 	t.Cleanup(w.wg.Wait)
-	a, b = host(t, 1, cfg, netA4, netA6), host(t, 2, cfg, netB4, netB6)
+	a, b = host(t, 1, cfg, addrsA...), host(t, 2, cfg, addrsB...)
 	w.join(a.Port(), b.Port())
 	return a, b
 }

@@ -80,8 +80,11 @@ func (i *Interface) Start(context.Context) error {
 		return err
 	}
 	var err error
-	i.services, err = serve(i.host, i.env)
-	return err
+	if i.services, err = serve(i.host, i.env); err != nil {
+		return err
+	}
+	i.env.Log.Info("built-in host is up", "addrs", i.host.Addrs(), "hwaddr", i.host.HardwareAddr().String())
+	return nil
 }
 
 // Close ends the services and the host.
