@@ -296,8 +296,9 @@ func TestQueueIsBounded(t *testing.T) {
 		t.Errorf("the last answer goes to %s", got)
 	}
 	p.WriteFrames([]ethernet.Frame{{Data: request}})
-	if frames, err := p.ReadFrames(); err != nil || len(frames) != 1 {
-		t.Errorf("%d frames (%v), want 1", len(frames), err)
+	// A report of the groups may have come between.
+	if frames, err := p.ReadFrames(); err != nil || ethernet.Dst(frames[len(frames)-1].Data) != (ethernet.Addr{2, 9, 9, 9, 9, 9}) {
+		t.Errorf("%d frames (%v), and the last is not the answer", len(frames), err)
 	}
 }
 
