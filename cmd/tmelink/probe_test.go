@@ -33,8 +33,8 @@ func init() {
 }
 
 // probe is a station that prints every tagged datagram that reaches it, as
-// "NAME got TAG", with nothing between it and the wire that could hide a second
-// copy. Its commands are `send MAC ADDR TAG`, which sends one, and `await FILE`.
+// "NAME got TAG", or "NAME overheard TAG" where it is for another; there is
+// nothing between it and the wire that could hide a second copy. Its commands are `send MAC ADDR TAG`, which sends one, and `await FILE`.
 type probe struct {
 	name   string
 	mac    ethernet.Addr
@@ -53,7 +53,6 @@ func newProbe(env element.Env, args element.Args) (element.Element, error) {
 	err := args.Parse([]element.Option{
 		{Name: "hwaddr", Values: "MAC", Set: func(v element.Values) (err error) { p.mac, err = v.HardwareAddr(0); return err }},
 		{Name: "inet", Values: "ADDR", Set: func(v element.Values) (err error) { p.addr, err = v.Addr4(0); return err }},
-		{Name: "promisc", Set: func(element.Values) error { p.filter.SetPromiscuous(true); return nil }},
 	})
 	p.filter.Add(p.mac)
 	p.filter.Add(groupMAC(tagGroup))
@@ -84,8 +83,13 @@ func (p *probe) ReadFrames() ([]ethernet.Frame, error) {
 
 func (p *probe) WriteFrames(frames []ethernet.Frame) error {
 	for _, f := range frames {
-		if tag, ok := tagOf(f.Data); ok {
+		tag, ok := tagOf(f.Data)
+		switch {
+		case !ok:
+		case p.filter.Wants(f.Data):
 			fmt.Fprintf(os.Stdout, "%s got %s\n", p.name, tag)
+		default: // a wire without switch carries what is for others too
+			fmt.Fprintf(os.Stdout, "%s overheard %s\n", p.name, tag)
 		}
 	}
 	return nil

@@ -49,9 +49,13 @@ func (l *Lab) makeInterfaces(ctx context.Context) error {
 	return nil
 }
 
-// close ends the machines in reverse order.
+// close ends the machines in reverse order, those last that made interfaces
+// which others are on.
 func (l *Lab) close() error {
 	var failed []error
+	for _, m := range slices.Backward(l.Machines) {
+		failed = append(failed, m.Stop())
+	}
 	for _, m := range slices.Backward(l.Machines) {
 		failed = append(failed, m.Close(), m.Lost())
 	}

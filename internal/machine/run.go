@@ -103,16 +103,32 @@ func (m *Machine) RunCommands(ctx context.Context, out io.Writer) error {
 	return errors.Join(failed...)
 }
 
-// Close ends the machine: it closes what was started, in reverse order, and
+// Stop closes, in reverse order, the elements that make no interface of the
+// host. Where several machines end, all are stopped before one is closed, so
+// that none loses an interface that another has made.
+func (m *Machine) Stop() error {
+	return m.closeStarted(func(p *Part) bool { return !p.Type.MakesInterfaces })
+}
+
+// Close ends the machine: it closes what is still open, in reverse order, and
 // waits until no frame flows any more.
 func (m *Machine) Close() error {
+	err := errors.Join(m.Stop(), m.closeStarted(func(*Part) bool { return true }))
+	m.pumps.Wait()
+	return err
+}
+
+func (m *Machine) closeStarted(which func(*Part) bool) error {
 	var failed []error
+	var left []*Part
 	for _, p := range slices.Backward(m.started) {
-		if err := p.Element.Close(); err != nil {
+		if !which(p) {
+			left = append(left, p)
+		} else if err := p.Element.Close(); err != nil {
 			failed = append(failed, fmt.Errorf("%s: close %s: %w", p.Pos, p.Name, err))
 		}
 	}
-	m.started = nil
-	m.pumps.Wait()
+	slices.Reverse(left)
+	m.started = left
 	return errors.Join(failed...)
 }
