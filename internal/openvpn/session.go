@@ -13,6 +13,10 @@ import (
 // wants us to flood somebody.
 const answerEvery = 100 * time.Millisecond
 
+// packetID is the length of the packet id that OpenVPN counts into the size of a
+// load packet even where there are no keys (calc_packet_id_size_dc, mtu.c).
+const packetID = 8
+
 // Config is what a Session is made of.
 type Config struct {
 	Options
@@ -160,7 +164,7 @@ func (s *Session) answer(r request) {
 		m = binary.BigEndian.AppendUint16(m, uint16(s.largestHeard.Load()))
 		m = binary.BigEndian.AppendUint16(m, uint16(s.largestSent.Load()))
 	case occMTULoad:
-		size := min(r.size(), MaxPacket(s.config.MTU))
+		size := min(r.size(), MaxPacket(s.config.MTU)) - packetID
 		for i := len(m); i < size; i++ {
 			m = append(m, byte(i*167)) // anything; OpenVPN sends noise
 		}

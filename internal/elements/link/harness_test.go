@@ -35,6 +35,9 @@ type testLink struct {
 	mu     sync.Mutex
 	frames [][]byte
 	end    error
+
+	writing sync.Mutex   // a port has one writer at a time
+	onFrame func([]byte) // called by the reader; set before start
 }
 
 type logBuffer struct {
@@ -99,16 +102,21 @@ func goleakAtEnd(t testing.TB) {
 func start(t testing.TB, text string) *testLink {
 	t.Helper()
 	l := build(t, text)
+	l.begin(text)
+	return l
+}
+
+func (l *testLink) begin(text string) {
+	l.t.Helper()
 	if err := l.elem.Start(context.Background()); err != nil {
-		t.Fatalf("%s: %v", text, err)
+		l.t.Fatalf("%s: %v", text, err)
 	}
 	done := make(chan struct{})
 	go l.read(done)
-	t.Cleanup(func() {
+	l.t.Cleanup(func() {
 		l.elem.Close()
 		<-done
 	})
-	return l
 }
 
 func (l *testLink) read(done chan struct{}) {
@@ -123,6 +131,11 @@ func (l *testLink) read(done chan struct{}) {
 		l.mu.Unlock()
 		if err != nil {
 			return
+		}
+		if l.onFrame != nil {
+			for _, f := range frames {
+				l.onFrame(f.Data)
+			}
 		}
 	}
 }
@@ -145,6 +158,8 @@ func (l *testLink) write(frames ...[]byte) {
 	for i, f := range frames {
 		batch[i].Data = bytes.Clone(f)
 	}
+	l.writing.Lock()
+	defer l.writing.Unlock()
 	if err := l.port.WriteFrames(batch); err != nil {
 		l.t.Errorf("write: %v", err)
 	}

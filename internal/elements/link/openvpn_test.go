@@ -1,0 +1,147 @@
+package link
+
+import (
+	"fmt"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"tmelink/internal/ethernet"
+	"tmelink/internal/nstest"
+)
+
+// peer is a real OpenVPN without keys, whose TAP is the kernel's end.
+type peer struct {
+	*nstest.Process
+	addr string // of its TAP
+}
+
+// startOpenVPN starts OpenVPN with TAP dev at 10.8.N.1/24.
+func startOpenVPN(t *testing.T, dev string, n int, text string) *peer {
+	t.Helper()
+	addr := fmt.Sprintf("10.8.%d.1", n)
+	args := append(strings.Fields("--dev "+dev+" --ifconfig "+addr+" 255.255.255.0 --verb 3 --connect-retry 1 --route-noexec"), strings.Fields(text)...)
+	return &peer{nstest.Start(t, "openvpn", args...), addr}
+}
+
+func needOpenVPN(t *testing.T) {
+	t.Helper()
+	nstest.Need(t, "openvpn", "ping")
+	nstest.InNamespace(t)
+	goleakAtEnd(t)
+}
+
+// isPingedBy has the kernel ping the station, until it answers.
+func (s *station) isPingedBy(p *peer) {
+	s.t.Helper()
+	var out []byte
+	ok := nstest.Eventually(patience, func() (ok bool) {
+		var err error
+		out, err = exec.Command("ping", "-c", "1", "-W", "1", "-s", "1400", "-I", p.addr, s.addr.String()).CombinedOutput()
+		return err == nil
+	})
+	if !ok {
+		s.t.Fatalf("%s does not reach %s:\n%s", p.addr, s.addr, out)
+	}
+}
+
+func (p *peer) expectNoMismatch(t *testing.T) {
+	t.Helper()
+	for _, line := range strings.Split(p.Output(), "\n") {
+		if strings.Contains(line, "used inconsistently") || strings.Contains(line, "is present in") || strings.Contains(line, "Bad encapsulated") {
+			t.Errorf("OpenVPN complains: %s", line)
+		}
+	}
+}
+
+func TestOpenVPNInEveryRole(t *testing.T) {
+	for i, c := range []struct{ name, ours, theirs string }{
+		{"UDP", "--local 127.0.1.1 --remote 127.0.1.2", "--local 127.0.1.2 --remote 127.0.1.1"},
+		{"UDP, we float", "--local 127.0.1.1", "--local 127.0.1.2 --remote 127.0.1.1 --ping 1"},
+		{"UDP, it floats", "--local 127.0.1.1 --remote 127.0.1.2 --ping 1", "--local 127.0.1.2"},
+		{"UDP over IPv6", "--local ::1 --lport 5001 --remote ::1 5002 --proto udp6", "--proto udp6 --local ::1 --lport 5002 --remote ::1 5001"},
+		{"TCP, we listen", "--local 127.0.1.1 --remote 127.0.1.2 --proto tcp-server", "--local 127.0.1.2 --remote 127.0.1.1 --proto tcp-client"},
+		{"TCP, we connect", "--local 127.0.1.1 --remote 127.0.1.2 --proto tcp-client", "--local 127.0.1.2 --remote 127.0.1.1 --proto tcp-server"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			needOpenVPN(t)
+			p := startOpenVPN(t, fmt.Sprintf("tap%d", i), i, c.theirs)
+			s := newStation(t, fmt.Sprintf("10.8.%d.2", i), "--dev tap "+c.ours)
+			s.ping(p.addr, 1, 56)
+			s.ping(p.addr, 2, 1472)
+			s.isPingedBy(p)
+			s.expectHostsFramesOnly()
+			p.expectNoMismatch(t)
+		})
+	}
+}
+
+func TestOpenVPNChecksTheOptions(t *testing.T) {
+	needOpenVPN(t)
+	// The same at both ends; and, to see that our answer is read, not the same.
+	// OpenVPN 2.6 tells of a difference from --verb 7 on.
+	good := startOpenVPN(t, "tap20", 20, "--local 127.0.2.2 --remote 127.0.2.1 --verb 7")
+	bad := startOpenVPN(t, "tap21", 21, "--local 127.0.2.4 --remote 127.0.2.3 --proto tcp-client --verb 7")
+	a := newStation(t, "10.8.20.2", "--local 127.0.2.1 --remote 127.0.2.2 --ifconfig 10.8.20.2 255.255.255.0")
+	b := newStation(t, "10.8.21.2", "--local 127.0.2.3 --remote 127.0.2.4 --proto tcp-server --tun-mtu 1400")
+	bad.Expect(t, "'tun-mtu' is used inconsistently, local='tun-mtu 1500', remote='tun-mtu 1400'", patience)
+	bad.Expect(t, "'ifconfig' is present in local config but missing in remote config, local='ifconfig 10.8.21.0 255.255.255.0'", patience)
+	eventually(t, "a request", func() bool { return a.port.Counters().Read.Count(ethernet.Control) > 0 })
+	a.ping(good.addr, 1, 56) // goes behind the answer
+	good.expectNoMismatch(t)
+	a.expectHostsFramesOnly()
+	b.expectHostsFramesOnly()
+}
+
+func TestOpenVPNMeasuresTheMTU(t *testing.T) {
+	needOpenVPN(t)
+	p := startOpenVPN(t, "tap22", 22, "--local 127.0.2.6 --remote 127.0.2.5 --mtu-test --verb 8")
+	s := newStation(t, "10.8.22.2", "--local 127.0.2.5 --remote 127.0.2.6")
+	s.ping(p.addr, 1, 56)
+	// 3 s between its messages: seeing a load go and come shows both ways.
+	p.Expect(t, "Beginning empirical MTU test", patience)
+	p.Expect(t, "UDPv4 READ [1532]", patience) // the load that it asked us for
+	s.expectHostsFramesOnly()
+}
+
+func TestOpenVPNsPingsAreAnswered(t *testing.T) {
+	needOpenVPN(t)
+	p := startOpenVPN(t, "tap23", 23, "--local 127.0.2.8 --remote 127.0.2.7 --ping 1 --ping-restart 4")
+	s := newStation(t, "10.8.23.2", "--local 127.0.2.7 --remote 127.0.2.8 --ping 1 --ping-restart 4")
+	s.ping(p.addr, 1, 56)
+	seen := s.port.Counters().Read.Count(ethernet.Control)
+	eventually(t, "pings", func() bool { return s.port.Counters().Read.Count(ethernet.Control) >= seen+6 })
+	if strings.Contains(p.Output(), "Inactivity timeout") || strings.Contains(s.log.String(), "lost") {
+		t.Errorf("one end has not heard the other's pings; log:\n%s", s.log)
+	}
+	s.expectHostsFramesOnly()
+	// And without ours OpenVPN restarts, which shows that they were what held it.
+	s.elem.Close()
+	p.Expect(t, "Inactivity timeout (--ping-restart), restarting", patience)
+}
+
+func TestOpenVPNRestarted(t *testing.T) {
+	for i, c := range []struct{ name, ours, theirs string }{
+		{"UDP", "--local 127.0.3.1 --remote 127.0.3.2", "--local 127.0.3.2 --remote 127.0.3.1"},
+		{"TCP, we listen", "--local 127.0.3.1 --proto tcp-server", "--local 127.0.3.2 --remote 127.0.3.1 --proto tcp-client"},
+		{"TCP, we connect", "--local 127.0.3.1 --remote 127.0.3.2 --proto tcp-client --connect-retry 1 1", "--local 127.0.3.2 --proto tcp-server"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			needOpenVPN(t)
+			n := 30 + i
+			dev := fmt.Sprintf("tap%d", n)
+			p := startOpenVPN(t, dev, n, c.theirs)
+			s := newStation(t, fmt.Sprintf("10.8.%d.2", n), c.ours)
+			s.ping(p.addr, 1, 56)
+			p.Stop()
+			p = startOpenVPN(t, dev, n, c.theirs)
+			s.ping(p.addr, 2, 56)
+			s.isPingedBy(p)
+			s.elem.Close() // and now our end
+			s = newStation(t, fmt.Sprintf("10.8.%d.2", n), c.ours)
+			s.ping(p.addr, 3, 56)
+			s.isPingedBy(p)
+			s.expectHostsFramesOnly()
+		})
+	}
+}
