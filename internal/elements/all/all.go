@@ -1,0 +1,10 @@
+// Package all makes every element type of this binary known, by being imported.
+package all
+
+import (
+	_ "tmelink/internal/elements/bpf"
+	_ "tmelink/internal/elements/generic"
+	_ "tmelink/internal/elements/link"
+	_ "tmelink/internal/elements/nic"
+	_ "tmelink/internal/elements/tap"
+)
