@@ -75,7 +75,7 @@ func expect(t *testing.T, ports []*port, want string) {
 }
 
 func TestForwarding(t *testing.T) {
-	_, p := testSwitch(defaults, 4)
+	s, p := testSwitch(defaults, 4)
 	a, b, c := host(1), host(2), host(3)
 	step := func(port int, now time.Duration, want string, frames ...ethernet.Frame) {
 		t.Helper()
@@ -93,6 +93,9 @@ func TestForwarding(t *testing.T) {
 	step(1, 8, "|||", frame(b, host(7), 14))                                     // b is on the same side
 	step(0, 9, "|15|15|15", frame(host(99), group, 15))                          // a group as source …
 	step(1, 10, "16||16|16", frame(group, b, 16))                                // … is not learned
+	if s.table.stations[group] != nil {
+		t.Error("a group takes up a place in the table")
+	}
 	if n := p[1].counters.Write.Count(ethernet.FilteredOut); n != 1 {
 		t.Errorf("%d frames counted for the sender's own side, want 1", n)
 	}
