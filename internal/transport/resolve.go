@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strconv"
 	"strings"
 )
 
@@ -52,13 +53,24 @@ func ofFamily(addrs []netip.Addr, whose string, family Family) ([]netip.Addr, er
 	var kept []netip.Addr
 	for _, a := range addrs {
 		if a = a.Unmap(); family.Has(a) {
-			kept = append(kept, a)
+			kept = append(kept, named(a))
 		}
 	}
 	if len(kept) == 0 {
 		return nil, fmt.Errorf("%s has no %s address", whose, family)
 	}
 	return kept, nil
+}
+
+// named gives an address whose zone is a number the interface's name instead, as
+// the senders of datagrams have it.
+func named(a netip.Addr) netip.Addr {
+	if index, err := strconv.Atoi(a.Zone()); err == nil {
+		if ifi, err := net.InterfaceByIndex(index); err == nil {
+			return a.WithZone(ifi.Name)
+		}
+	}
+	return a
 }
 
 // CheckHost says what is wrong with a word that is to name a host: it must be

@@ -1,15 +1,18 @@
 package link
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
 
 	"tmelink/internal/element"
 	"tmelink/internal/ethernet"
+	"tmelink/internal/nstest"
 )
 
 const (
@@ -250,4 +253,44 @@ func TestMaxFrame(t *testing.T) {
 	if got := build(t, "--local 127.0.0.1").port.MaxFrame(); got != 1522 {
 		t.Errorf("got %d", got)
 	}
+}
+
+func TestLargeFrames(t *testing.T) {
+	for _, mtu := range []int{9000, maxMTU} {
+		a := start(t, fmt.Sprintf("--local 127.0.0.1 --lport 0 --tun-mtu %d", mtu))
+		b := start(t, fmt.Sprintf("--nobind --remote 127.0.0.1 %d --tun-mtu %d", a.local().Port(), mtu))
+		s := start(t, fmt.Sprintf("%s --tun-mtu %d", server, mtu))
+		c := start(t, fmt.Sprintf("%s --tun-mtu %d", client(int(s.local().Port())), mtu))
+		s.wait()
+		c.wait()
+		largest := bytes.Repeat([]byte{0xab}, a.port.MaxFrame())
+		for _, way := range [][2]*testLink{{b, a}, {a, b}, {c, s}, {s, c}} {
+			way[0].write(largest)
+			eventually(t, "the frame", func() bool { return len(way[1].got()) == 1 })
+			if !bytes.Equal(way[1].got()[0], largest) {
+				t.Errorf("MTU %d: the frame has changed", mtu)
+			}
+		}
+	}
+}
+
+func TestUDPOverLinkLocalAddresses(t *testing.T) {
+	nstest.Need(t)
+	nstest.InNamespace(t)
+	for _, args := range []string{"link add d0 type veth peer name d1", "addr add fe80::1/64 dev d0 nodad", "addr add fe80::2/64 dev d0 nodad", "link set d1 up", "link set d0 up"} {
+		if out, err := exec.Command("ip", strings.Fields(args)...).CombinedOutput(); err != nil {
+			t.Fatalf("ip %s: %v: %s", args, err, out)
+		}
+	}
+	t.Cleanup(func() { exec.Command("ip", "link", "del", "d0").Run() })
+	index, err := net.InterfaceByName("d0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := start(t, fmt.Sprintf("--local fe80::1%%d0 --lport 5001 --remote fe80::2%%%d 5002", index.Index))
+	b := start(t, "--local fe80::2%d0 --lport 5002 --remote fe80::1%d0 5001")
+	a.write(series(3)...)
+	b.expectSeries(3)
+	b.write(series(3)...)
+	a.expectSeries(3)
 }
