@@ -36,14 +36,17 @@ func TestOpenVPN(t *testing.T) {
 			nstest.Need(t, "openvpn", "ping")
 			hosts := lan(t, 2)
 			description := filepath.Join(t.TempDir(), "m.tme")
-			text := "tap0: tme/host/tun/tap inet 10.0.77.1 netmask 255.255.255.0 nat none\n" +
+			text := "tap0: tme/host/tun/tap inet 10.0.77.1 netmask 255.255.255.0 nat none hwaddr 02:00:00:00:00:01\n" +
 				"link0 at tap0: tme/host/openvpn/socket/link --dev tap --local 192.168.0.1 " + r.tmelink + "\n"
 			if err := os.WriteFile(description, []byte(text), 0o666); err != nil {
 				t.Fatal(err)
 			}
 			startTmelink := func() *nstest.Process { return hosts[0].Start("tmelink", "run", description) }
 			startOpenVPN := func() *nstest.Process {
-				return hosts[1].Start("openvpn", append(r.openvpn, "--dev", "tap0", "--ifconfig", "10.0.77.2", "255.255.255.0", "--verb", "3")...)
+				// A fixed hardware address, because a new one is unknown to the
+				// other host's ARP table for half a minute.
+				return hosts[1].Start("openvpn", append(r.openvpn, "--dev", "tap0", "--lladdr", "02:00:00:00:00:02",
+					"--ifconfig", "10.0.77.2", "255.255.255.0", "--verb", "3")...)
 			}
 			peer := startOpenVPN()
 			ours := startTmelink()

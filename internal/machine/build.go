@@ -169,10 +169,8 @@ func (b *builder) find(name tmesh.Word) *named {
 
 func (b *builder) names() []string {
 	var names []string
-	for name, n := range b.named {
-		if !n.faulty {
-			names = append(names, name)
-		}
+	for name := range b.named {
+		names = append(names, name)
 	}
 	for name := range b.aliases {
 		names = append(names, name)
