@@ -170,7 +170,7 @@ func writeMarkdown(w io.Writer) {
 		for _, table := range tables(t) {
 			fmt.Fprintf(w, "\n| %s | |\n|---|---|\n", table.title)
 			for _, o := range table.options {
-				fmt.Fprintf(w, "| `%s` | %s |\n", usage(o), strings.ReplaceAll(explain(o), "|", "\\|"))
+				fmt.Fprintf(w, "| `%s` | %s |\n", cell(usage(o)), cell(explain(o)))
 			}
 			if len(table.refused) > 0 {
 				fmt.Fprintf(w, "\nRefused, because not carried out: `%s`.\n", strings.Join(table.refused, "`, `"))
@@ -181,6 +181,9 @@ func writeMarkdown(w io.Writer) {
 		}
 	}
 }
+
+// cell is a text for a table, whose columns a bar would end.
+func cell(text string) string { return strings.ReplaceAll(text, "|", "\\|") }
 
 // wrap breaks each paragraph of a text into lines of at most width characters,
 // but leaves indented ones as they are.
