@@ -256,3 +256,25 @@ func TestStanding(t *testing.T) {
 		}
 	}
 }
+
+// TestShippedTypes: every type that TME's own machine descriptions name, and is
+// no network element, is left out without a further word.
+func TestShippedTypes(t *testing.T) {
+	for _, path := range strings.Fields(`
+		tme/bus/multibus/sun-mie tme/bus/multibus/sun-sc tme/bus/sbus/bwtwo tme/bus/sbus/cgsix tme/bus/sbus/cgthree
+		tme/generic/bus tme/host/gtk/display tme/host/posix/disk tme/host/posix/memory tme/host/posix/serial
+		tme/host/posix/tape tme/host/rfb/display tme/host/sdl/display tme/ic/am7930 tme/ic/cs4231A tme/ic/cy7c601
+		tme/ic/i82072 tme/ic/lsi64854 tme/ic/m68010 tme/ic/m68020 tme/ic/mk48t02 tme/ic/mk48t59 tme/ic/ncr5380
+		tme/ic/ncr53c9x tme/ic/ncr89c105/auxio tme/ic/ncr89c105/i82077 tme/ic/ncr89c105/z85c30 tme/ic/stp1030
+		tme/ic/stp2024 tme/ic/stp2200 tme/ic/stp2220 tme/machine/sun2 tme/machine/sun2/bwtwo tme/machine/sun2/clock
+		tme/machine/sun2/tod tme/machine/sun2/zs tme/machine/sun3 tme/machine/sun3/bwtwo tme/machine/sun3/cgtwo
+		tme/machine/sun3/clock tme/machine/sun3/obie tme/machine/sun3/si tme/machine/sun3/zs tme/machine/sun4
+		tme/machine/sun4/clock tme/machine/sun4/fdc tme/machine/sun4/oclock tme/machine/sun4/zs tme/scsi/bus
+		tme/scsi/cdrom tme/scsi/disk tme/scsi/tape tme/serial/keyboard tme/serial/mouse tme/serial/sink`) {
+		for _, p := range []string{path, "n" + path[1:]} {
+			if got := standingOf(p); got != leftOut {
+				t.Errorf("%s: %d, want %d", p, got, leftOut)
+			}
+		}
+	}
+}

@@ -21,9 +21,9 @@ const (
 // with the types that its shipped machine descriptions name.
 var families = map[string]string{
 	"machine/sun":   "",
-	"machine/sun2":  "control mainbus mmu",
-	"machine/sun3":  "control mainbus mmu obie",
-	"machine/sun4":  "auxreg clock fdc intreg memerr mmu timer tod zs",
+	"machine/sun2":  "bwtwo clock tod zs",
+	"machine/sun3":  "bwtwo cgtwo clock obie si zs",
+	"machine/sun4":  "clock fdc oclock zs",
 	"machine/sun4u": "",
 	"ic": "am7930 am9513 bt458 cs4231A cy7c601 i82072 isil7170 lsi64854 m68010 m68020 m68k mk48t02 " +
 		"mk48t59 mk48txx mm58167 ncr53c9x ncr5380 nec765 sparc stp1030 stp2024 stp2200 stp2220 stp22xx z8530",
@@ -41,8 +41,9 @@ var families = map[string]string{
 
 // instead names what to use for the network elements of TME's that are missing.
 var instead = map[string]string{
-	"host/netmap/vale": "tme/generic/switch joins elements of one description, a TAP with bridge those of one host",
-	"host/udp/eth":     "tme/host/openvpn/socket/link without keys sends the same raw frame in each datagram",
+	"host/netmap/vale":           "tme/generic/switch joins elements of one description, a TAP with bridge those of one host",
+	"host/udp/eth":               "tme/host/openvpn/socket/link without keys sends the same raw frame in each datagram",
+	"host/openvpn/socket/server": "a tme/host/openvpn/socket/link with --proto tcp-server takes one peer; for more, join several by a tme/generic/switch",
 }
 
 // standingOf finds what a path means. Both trees, tme/ and nme/, are the same.
