@@ -28,7 +28,7 @@ func TestOptionStringIsOpenVPNs(t *testing.T) {
 }
 
 func TestMaxPacketIsOpenVPNsBuffer(t *testing.T) {
-	for mtu, want := range map[int]int{100: 1768, 1500: 1768, 9000: 9168, 65485: 65535} {
+	for mtu, want := range map[int]int{100: 1800, 1500: 1800, 9000: 9200, 65485: 65535} {
 		if got := MaxPacket(mtu); got != want {
 			t.Errorf("MTU %d: %d, want %d", mtu, got, want)
 		}

@@ -80,11 +80,11 @@ func TestAnswers(t *testing.T) {
 	if want := occ(occMTUReply, string(binary.BigEndian.AppendUint16([]byte{0x03, 0xe8}, 1200))); !bytes.Equal(packet, want) {
 		t.Errorf("MTU reply %x, want %x", packet, want)
 	}
-	for _, size := range []int{0, 17, 24, 25, 1540, 1768, 65535} {
+	for _, size := range []int{0, 17, 24, 25, 1540, 1800, 65535} {
 		now = now.Add(time.Second)
 		s.Decode(nil, [][]byte{occ(occMTULoadRequest, string(binary.BigEndian.AppendUint16(nil, uint16(size))))}, now)
 		packet, _ = s.Message(now)
-		if want := min(max(size-8, 17), 1760); len(packet) != want || !isOCC(packet) || packet[16] != occMTULoad {
+		if want := min(max(size-8, 17), 1792); len(packet) != want || !isOCC(packet) || packet[16] != occMTULoad {
 			t.Errorf("load of %d: %d bytes, want %d", size, len(packet), want)
 		}
 	}
