@@ -10,17 +10,20 @@ import (
 	"syscall"
 )
 
-// BindError is the error of a socket that cannot have its local address: trying
-// again without a change on the host is of no use.
+// BindError is the error of a socket that cannot have its local address, or not
+// what Socket asks for: trying again without a change on the host is of no use.
 type BindError struct {
-	What  string // "listen on udp"
-	Local netip.AddrPort
-	Err   error // without operation and address
+	What  string         // "listen on udp"
+	Local netip.AddrPort // not valid: none was asked for
+	Err   error          // without operation and address
 }
 
 // Error says what was being done, why it failed, and what to do.
 func (e *BindError) Error() string {
-	text := fmt.Sprintf("%s %v: %v", e.What, e.Local, e.Err)
+	text := fmt.Sprintf("%s: %v", e.What, e.Err)
+	if e.Local.IsValid() {
+		text = fmt.Sprintf("%s %v: %v", e.What, e.Local, e.Err)
+	}
 	switch {
 	case errors.Is(e.Err, errInUse):
 		return text + " (another program or link has that port; stop it, or choose another port with --lport)"

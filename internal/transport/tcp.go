@@ -2,10 +2,13 @@ package transport
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
+	"syscall"
 	"time"
 
 	"tmelink/internal/ethernet"
@@ -30,18 +33,25 @@ type TCP struct {
 
 	stream  *openvpn.Stream // the reader's
 	packets [][]byte
+	bad     error  // of the stream, behind the packets given last
 	out     []byte // the writer's
 }
 
-// Dial connects to a peer. An error of the local address is a *BindError.
+// Dial connects to a peer. An error of the local address, or of what Socket asks
+// for, is a *BindError.
 func Dial(ctx context.Context, c TCPConfig, peer netip.AddrPort, timeout time.Duration) (*TCP, error) {
-	d := net.Dialer{Timeout: timeout, Control: c.control(true)}
+	control := c.control(true)
+	var refused error
+	d := net.Dialer{Timeout: timeout, Control: func(network, address string, raw syscall.RawConn) error {
+		refused = control(network, address, raw)
+		return refused
+	}}
 	if c.Local.IsValid() {
 		d.LocalAddr = net.TCPAddrFromAddrPort(c.Local)
 	}
 	conn, err := d.DialContext(ctx, network("tcp", peer.Addr()), peer.String())
 	if err != nil {
-		if bind, ok := asBindError("connect from tcp", c.Local, err); ok {
+		if bind, ok := asBindError("connect from tcp", c.Local, err); ok || refused != nil {
 			return nil, bind
 		}
 		return nil, fmt.Errorf("connect to tcp %v: %w", peer, withoutAddress(err))
@@ -67,21 +77,26 @@ func newTCP(conn *net.TCPConn, c TCPConfig) *TCP {
 	}
 }
 
+// errHungUp is the end of a stream.
+var errHungUp = errors.New("the peer has closed the connection")
+
 // ReadPackets waits until at least one packet of the stream is complete.
 func (t *TCP) ReadPackets() ([][]byte, error) {
-	for {
+	for t.bad == nil {
 		n, err := t.conn.Read(t.stream.Space())
-		if err != nil {
+		if err == io.EOF {
+			return nil, errHungUp
+		} else if err != nil {
 			return nil, closed(err)
 		}
-		if t.packets, err = t.stream.Cut(n, t.packets[:0]); err != nil {
+		if t.packets, t.bad = t.stream.Cut(n, t.packets[:0]); t.bad != nil {
 			t.counters.Read.Add(ethernet.Malformed, 1)
-			return nil, err
 		}
 		if len(t.packets) > 0 {
 			return t.packets, nil
 		}
 	}
+	return nil, t.bad
 }
 
 // WritePackets writes the batch in one piece.

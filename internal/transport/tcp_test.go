@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -75,6 +76,20 @@ func TestTCPOfSingleBytesAndOfOneSegment(t *testing.T) {
 	}
 }
 
+func TestTCPPacketsBeforeABadLengthCount(t *testing.T) {
+	for name, bad := range map[string]string{"0": "\x00\x00", "65535": "\xff\xff"} {
+		server, client := tcpPair(t)
+		client.conn.Write(append(openvpn.AppendStream(nil, texts("packet %d", 3)), bad...))
+		gather(t, server, 3)
+		if _, err := server.ReadPackets(); err == nil || !strings.Contains(err.Error(), "packet length "+name) {
+			t.Errorf("length %s: %v", name, err)
+		}
+		if n := server.counters.Read.Count(ethernet.Malformed); n != 1 {
+			t.Errorf("length %s: %d counted", name, n)
+		}
+	}
+}
+
 func TestTCPForeignStreamIsLost(t *testing.T) {
 	server, client := tcpPair(t)
 	client.conn.Write([]byte("GET / HTTP/1.0\r\n\r\n"))
@@ -85,9 +100,9 @@ func TestTCPForeignStreamIsLost(t *testing.T) {
 
 func TestTCPPeerGone(t *testing.T) {
 	server, client := tcpPair(t)
-	client.Close()
-	if _, err := server.ReadPackets(); err == nil {
-		t.Fatal("no error")
+	client.conn.CloseWrite() // half of the connection is of no use
+	if _, err := server.ReadPackets(); err == nil || err.Error() != "the peer has closed the connection" {
+		t.Fatalf("got %v", err)
 	}
 }
 
