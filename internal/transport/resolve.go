@@ -2,6 +2,7 @@ package transport
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -27,7 +28,12 @@ func ResolveHost(ctx context.Context, host string, family Family) ([]netip.Addr,
 func ResolveLocal(ctx context.Context, local string, family Family) ([]netip.Addr, error) {
 	ifi, err := net.InterfaceByName(local)
 	if err != nil {
-		return ResolveHost(ctx, local, family)
+		found, err := ResolveHost(ctx, local, family)
+		var dns *net.DNSError
+		if errors.As(err, &dns) {
+			err = fmt.Errorf("no interface is named %q, and no host: %w", local, err)
+		}
+		return found, err
 	}
 	addrs, err := ifi.Addrs()
 	if err != nil {

@@ -2,11 +2,14 @@ package transport
 
 import (
 	"context"
+	"net/netip"
 	"os"
-	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
+
+	"tmelink/internal/ethernet"
 )
 
 func TestSocketOptionsAreSet(t *testing.T) {
@@ -36,8 +39,54 @@ func TestSocketOptionsAreSet(t *testing.T) {
 }
 
 func TestSocketOptionsThatFailAreNamed(t *testing.T) {
-	_, err := OpenUDP(context.Background(), UDPConfig{Socket: Socket{Device: "none7"}, Local: loopback, MaxPacket: 100})
-	if err == nil || !strings.Contains(err.Error(), "bind to interface none7") {
-		t.Errorf("got %v", err)
+	none := Socket{Device: "none7"}
+	remote := netip.MustParseAddrPort("127.0.0.1:9")
+	for begin, open := range map[string]func() error{
+		"listen on udp 127.0.0.1:0: ": func() error {
+			_, err := OpenUDP(context.Background(), UDPConfig{Socket: none, Local: loopback, MaxPacket: 100})
+			return err
+		},
+		"listen on udp: ": func() error {
+			_, err := OpenUDP(context.Background(), UDPConfig{Socket: none, Remotes: []netip.AddrPort{remote}, MaxPacket: 100})
+			return err
+		},
+		"connect from tcp: ": func() error {
+			_, err := Dial(context.Background(), TCPConfig{Socket: none, MaxPacket: 100}, remote, time.Second)
+			return err
+		},
+	} {
+		checkBind(t, open(), begin+"bind to interface none7", "")
+	}
+}
+
+func TestDatagramsThatTheKernelDropsAreCounted(t *testing.T) {
+	u, counters, _ := openUDP(t, UDPConfig{Socket: Socket{ReceiveBuffer: 1}}) // the kernel's least
+	peer := plain(t, "127.0.0.1:0")
+	const n = 100
+	for range n {
+		peer.WriteToUDPAddrPort(make([]byte, 1000), u.Local())
+	}
+	u.CountDropped()
+	first := counters.Read.Count(ethernet.KernelDrop)
+	if first == 0 || first >= n {
+		t.Fatalf("%d of %d counted", first, n)
+	}
+	peer.WriteToUDPAddrPort(make([]byte, 1000), u.Local())
+	u.Close()
+	if got := counters.Read.Count(ethernet.KernelDrop); got != first+1 {
+		t.Errorf("%d counted, then one more: %d", first, got)
+	}
+}
+
+func TestZonesAreLookedUpSeldom(t *testing.T) {
+	var z zoneCache
+	if got := z.name(1); got != "lo" {
+		t.Fatalf("interface 1 is %q", got)
+	}
+	if n := testing.AllocsPerRun(100, func() { z.name(1) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+	if got := z.name(1 << 30); got != "1073741824" {
+		t.Errorf("an interface that is not there is %q", got)
 	}
 }

@@ -75,6 +75,12 @@ func Of(a netip.Addr) Family {
 	return 0
 }
 
+// Matches says whether a sender is at an address. A link-local address without a
+// zone is taken on any link, as OpenVPN takes it.
+func Matches(address, sender netip.Addr) bool {
+	return address == sender || address.Zone() == "" && address == sender.WithZone("")
+}
+
 // network is the name that package net has for a protocol at a local address.
 // The unspecified IPv6 address takes both families, as OpenVPN's sockets do.
 func network(proto string, local netip.Addr) string {

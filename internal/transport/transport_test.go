@@ -361,3 +361,21 @@ func TestUDPAllocatesNothing(t *testing.T) {
 		t.Errorf("%v allocations for 32 packets there and back", n)
 	}
 }
+
+func TestMatches(t *testing.T) {
+	for _, c := range []struct {
+		address, sender string
+		want            bool
+	}{
+		{"10.0.0.1", "10.0.0.1", true},
+		{"10.0.0.1", "10.0.0.2", false},
+		{"fe80::1%eth0", "fe80::1%eth0", true},
+		{"fe80::1%eth0", "fe80::1%eth1", false},
+		{"fe80::1", "fe80::1%eth1", true},
+		{"fe80::1", "fe80::2%eth1", false},
+	} {
+		if got := Matches(netip.MustParseAddr(c.address), netip.MustParseAddr(c.sender)); got != c.want {
+			t.Errorf("%s, %s: %v", c.address, c.sender, got)
+		}
+	}
+}

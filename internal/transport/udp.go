@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -37,11 +38,14 @@ type UDP struct {
 	rx     receiver
 	tx     sender
 
+	dropping sync.Mutex // held while the kernel is asked what it has dropped
+	dropped  uint32     // what it said last
+
 	strangers, changes occasion // the reader's
 	failures           occasion // the writer's
 }
 
-// OpenUDP opens and binds a socket. An error of the local address is a *BindError.
+// OpenUDP opens and binds a socket. Its error is a *BindError.
 func OpenUDP(ctx context.Context, c UDPConfig) (*UDP, error) {
 	net4or6 := network("udp", c.Local.Addr())
 	address := c.Local.String()
@@ -126,7 +130,11 @@ func (u *UDP) Peer() netip.AddrPort {
 	return netip.AddrPort{}
 }
 
-func (u *UDP) Close() error { return u.conn.Close() }
+// Close counts what the kernel has dropped until now and closes the socket.
+func (u *UDP) Close() error {
+	u.CountDropped()
+	return u.conn.Close()
+}
 
 // admits decides on a sender that is not the one of the last datagram let in,
 // and makes it the peer.
@@ -136,7 +144,7 @@ func (u *UDP) admits(from netip.AddrPort) bool {
 	if old != nil && old.addr == from {
 		return true
 	}
-	if len(u.config.Remotes) > 0 && !u.config.Float && !slices.Contains(u.config.Remotes, from) {
+	if len(u.config.Remotes) > 0 && !u.config.Float && !u.isRemote(from) {
 		u.config.Counters.Read.Add(ethernet.Stranger, 1)
 		if n := u.strangers.due(time.Now()); n > 0 {
 			u.config.Log.Warn("dropped what another than the peer sent", "peer", u.Peer(), "from", from, "times", n)
@@ -152,4 +160,10 @@ func (u *UDP) admits(from netip.AddrPort) bool {
 		u.config.Log.Info("peer has changed", "peer", from, "before", old.addr, "times", n)
 	}
 	return true
+}
+
+func (u *UDP) isRemote(from netip.AddrPort) bool {
+	return slices.ContainsFunc(u.config.Remotes, func(r netip.AddrPort) bool {
+		return r.Port() == from.Port() && Matches(r.Addr(), from.Addr())
+	})
 }

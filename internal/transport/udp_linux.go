@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strconv"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -66,7 +67,7 @@ func (u *UDP) isIPv4() bool {
 }
 
 // parse reads a sender's address.
-func (s *sockaddr) parse() netip.AddrPort {
+func (s *sockaddr) parse(zones *zoneCache) netip.AddrPort {
 	port := binary.BigEndian.Uint16(s[2:])
 	switch binary.NativeEndian.Uint16(s[0:]) {
 	case unix.AF_INET:
@@ -74,14 +75,14 @@ func (s *sockaddr) parse() netip.AddrPort {
 	case unix.AF_INET6:
 		addr := netip.AddrFrom16([16]byte(s[8:]))
 		if index := binary.NativeEndian.Uint32(s[24:]); index != 0 {
-			addr = addr.WithZone(zone(index))
+			addr = addr.WithZone(zones.name(index))
 		}
 		return netip.AddrPortFrom(addr, port)
 	}
 	return netip.AddrPort{}
 }
 
-// scope and zone turn an IPv6 zone into an interface's index and back.
+// scope turns an IPv6 zone into an interface's index.
 func scope(zone string) uint32 {
 	if ifi, err := net.InterfaceByName(zone); err == nil {
 		return uint32(ifi.Index)
@@ -90,11 +91,25 @@ func scope(zone string) uint32 {
 	return uint32(n)
 }
 
-func zone(scope uint32) string {
-	if ifi, err := net.InterfaceByIndex(int(scope)); err == nil {
-		return ifi.Name
+// zoneCache keeps the name of the interface that a stranger's datagram came in
+// by: to look it up for each would let a flood of them cost far more than it
+// costs its sender. An interface may change its name.
+type zoneCache struct {
+	index uint32
+	zone  string
+	until time.Time
+}
+
+func (z *zoneCache) name(index uint32) string {
+	now := time.Now()
+	if index == z.index && now.Before(z.until) {
+		return z.zone
 	}
-	return strconv.FormatUint(uint64(scope), 10)
+	*z = zoneCache{index, strconv.FormatUint(uint64(index), 10), now.Add(time.Second)}
+	if ifi, err := net.InterfaceByIndex(int(index)); err == nil {
+		z.zone = ifi.Name
+	}
+	return z.zone
 }
 
 type receiver struct {
@@ -105,6 +120,7 @@ type receiver struct {
 	bufs    [][]byte
 	packets [][]byte
 	last    sockaddr // whose datagrams were let in last
+	zones   zoneCache
 	try     func(fd uintptr) bool
 	n       int
 	errno   syscall.Errno
@@ -167,7 +183,7 @@ func (r *receiver) receive() ([][]byte, error) {
 			continue
 		}
 		if r.names[i] != r.last {
-			if !r.u.admits(r.names[i].parse()) {
+			if !r.u.admits(r.names[i].parse(&r.zones)) {
 				continue
 			}
 			r.last = r.names[i]
@@ -179,6 +195,25 @@ func (r *receiver) receive() ([][]byte, error) {
 		r.packets = append(r.packets, r.bufs[i][:m.n])
 	}
 	return r.packets, nil
+}
+
+// CountDropped counts the datagrams that the kernel has dropped since it was
+// last asked: mostly those for which the receive buffer had no room. Kernels
+// before 4.12 do not tell.
+func (u *UDP) CountDropped() {
+	u.dropping.Lock()
+	defer u.dropping.Unlock()
+	u.raw.Control(func(fd uintptr) {
+		var info [unix.SK_MEMINFO_VARS]uint32
+		size := uint32(unsafe.Sizeof(info))
+		_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, fd, unix.SOL_SOCKET, unix.SO_MEMINFO,
+			uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
+		if errno == 0 {
+			now := info[unix.SK_MEMINFO_DROPS] // it wraps
+			u.config.Counters.Read.Add(ethernet.KernelDrop, int(now-u.dropped))
+			u.dropped = now
+		}
+	})
 }
 
 type sender struct {

@@ -76,6 +76,9 @@ func (r *receiver) receive() ([][]byte, error) {
 	return r.packets[:], nil
 }
 
+// CountDropped does nothing: these systems do not tell what a socket has lost.
+func (u *UDP) CountDropped() {}
+
 type sender struct{ u *UDP }
 
 func (s *sender) init(u *UDP) { s.u = u }
