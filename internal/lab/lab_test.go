@@ -286,3 +286,45 @@ func TestOutputKeepsLinesWhole(t *testing.T) {
 		t.Errorf("%q, want %q", b.String(), want)
 	}
 }
+
+// TestOutputOfAnEndlessLine: a stranger's web page need not have lines.
+func TestOutputOfAnEndlessLine(t *testing.T) {
+	var b bytes.Buffer
+	p := (&lineWriter{w: &b}).prefixed("a: ")
+	for range 10 * longestLine / 1000 {
+		p.Write(bytes.Repeat([]byte("x"), 1000))
+	}
+	if len(p.part) >= longestLine || cap(p.part) > 2*longestLine {
+		t.Errorf("%d bytes of a line are kept in %d", len(p.part), cap(p.part))
+	}
+	p.flush()
+	if x := bytes.Count(b.Bytes(), []byte("x")); x != 10*longestLine/1000*1000 {
+		t.Errorf("%d bytes came out", x)
+	}
+	for line := range strings.Lines(b.String()) {
+		if !strings.HasPrefix(line, "a: ") || len(line) > len("a: \n")+longestLine {
+			t.Errorf("a line of %d bytes: %.20s", len(line), line)
+		}
+	}
+
+	b.Reset()
+	alone := (&lineWriter{w: &b}).prefixed("")
+	alone.Write([]byte("two\nli"))
+	if b.String() != "two\nli" {
+		t.Errorf("a machine alone printed %q", b.String())
+	}
+}
+
+func TestOutputThatCannotBeWritten(t *testing.T) {
+	l, _ := load(map[string]string{"a.tme": "x: tme/test/actor\ncommand x lost\n"})
+	var progress output
+	full := errors.New("no space left")
+	err := l.Run(context.Background(), Options{Once: true, Output: failingWriter{full}, Progress: &progress})
+	if !errors.Is(err, full) {
+		t.Errorf("error %v, want %v", err, full)
+	}
+}
+
+type failingWriter struct{ err error }
+
+func (w failingWriter) Write([]byte) (int, error) { return 0, w.err }

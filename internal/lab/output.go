@@ -9,21 +9,42 @@ import (
 
 // lineWriter lets several machines write to one place, a line at a time.
 type lineWriter struct {
-	mu sync.Mutex
-	w  io.Writer
+	mu     sync.Mutex
+	w      io.Writer
+	failed error // of the first Write that failed
 }
 
-func (l *lineWriter) printf(format string, args ...any) {
+func (l *lineWriter) printf(format string, args ...any) error {
+	_, err := l.Write(fmt.Appendf(nil, format, args...))
+	return err
+}
+
+func (l *lineWriter) Write(text []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	fmt.Fprintf(l.w, format, args...)
+	n, err := l.w.Write(text)
+	if l.failed == nil {
+		l.failed = err
+	}
+	return n, err
+}
+
+// err is the error of the first Write that failed.
+func (l *lineWriter) err() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.failed
 }
 
 // prefixed gives a writer for one machine, used by one goroutine, that puts a
-// prefix before each of its lines.
+// prefix before each of its lines. Without a prefix the text passes as it is.
 func (l *lineWriter) prefixed(prefix string) *prefixWriter {
 	return &prefixWriter{lines: l, prefix: prefix}
 }
+
+// longestLine bounds what is kept of a line that does not end: what a command
+// prints may be a stranger's, such as the page of a web server.
+const longestLine = 64 << 10
 
 type prefixWriter struct {
 	lines  *lineWriter
@@ -31,22 +52,44 @@ type prefixWriter struct {
 	part   []byte // of a line that has not ended
 }
 
+// Write writes the lines that are whole. A line that is too long is broken.
 func (p *prefixWriter) Write(text []byte) (int, error) {
-	p.part = append(p.part, text...)
-	for {
-		end := bytes.IndexByte(p.part, '\n')
+	if p.prefix == "" {
+		return p.lines.Write(text)
+	}
+	for written := 0; ; {
+		rest := text[written:]
+		room := min(len(rest), longestLine-len(p.part))
+		end := bytes.IndexByte(rest[:room], '\n')
 		if end < 0 {
-			return len(text), nil
+			p.part = append(p.part, rest[:room]...)
+			written += room
+			if len(p.part) < longestLine {
+				return written, nil
+			}
+			if err := p.flush(); err != nil {
+				return written, err
+			}
+			continue
 		}
-		p.lines.printf("%s%s\n", p.prefix, p.part[:end])
-		p.part = p.part[end+1:]
+		p.part = append(p.part, rest[:end]...)
+		written += end + 1
+		if err := p.endLine(); err != nil {
+			return written, err
+		}
 	}
 }
 
 // flush writes what is left of a line without end.
-func (p *prefixWriter) flush() {
-	if len(p.part) > 0 {
-		p.lines.printf("%s%s\n", p.prefix, p.part)
-		p.part = nil
+func (p *prefixWriter) flush() error {
+	if len(p.part) == 0 {
+		return nil
 	}
+	return p.endLine()
+}
+
+func (p *prefixWriter) endLine() error {
+	err := p.lines.printf("%s%s\n", p.prefix, p.part)
+	p.part = p.part[:0]
+	return err
 }

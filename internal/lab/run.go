@@ -33,8 +33,9 @@ func (l *Lab) Run(ctx context.Context, opt Options) error {
 		err = r.machines(ctx, cancel)
 	}
 	cancel()
-	if undo := l.close(); undo != nil {
-		err = errors.Join(err, undo)
+	err = errors.Join(err, l.close())
+	if unwritten := r.output.err(); unwritten != nil {
+		err = errors.Join(err, fmt.Errorf("write what the commands print: %w", unwritten))
 	}
 	return err
 }
