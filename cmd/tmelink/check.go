@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -24,13 +23,13 @@ func newCheck() *cobra.Command {
 		Example:           "  tmelink check examples/two-machines/a.tme",
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: completeFiles,
-		RunE: func(_ *cobra.Command, files []string) error {
+		RunE: func(cmd *cobra.Command, files []string) error {
 			l, err := load(files, quiet)
 			if err != nil {
 				return err
 			}
 			for _, m := range l.Machines {
-				describe(os.Stdout, m)
+				describe(cmd.OutOrStdout(), m)
 			}
 			return nil
 		},

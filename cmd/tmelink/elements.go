@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -24,18 +23,19 @@ func newElements() *cobra.Command {
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 			return element.Paths(), cobra.ShellCompDirectiveNoFileComp
 		},
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
+			out := cmd.OutOrStdout()
 			switch {
 			case markdown:
-				writeMarkdown(os.Stdout)
+				writeMarkdown(out)
 			case len(args) == 0:
-				listTypes(os.Stdout)
+				listTypes(out)
 			default:
 				t, err := findType(args[0])
 				if err != nil {
 					return err
 				}
-				writeType(os.Stdout, t)
+				writeType(out, t)
 			}
 			return nil
 		},
@@ -61,7 +61,7 @@ func findType(name string) (*element.Type, error) {
 		found = t
 	}
 	if found == nil {
-		return nil, fmt.Errorf("there is no element type %q%s", name, element.DidYouMean(name, element.Paths()))
+		return nil, fmt.Errorf("there is no element type %q%s; tmelink elements lists them", name, element.DidYouMean(name, element.Paths()))
 	}
 	return found, nil
 }

@@ -2,8 +2,11 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io"
 	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -19,10 +22,10 @@ func newFmt() *cobra.Command {
 		Example:           "  tmelink fmt -w *.tme",
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: completeFiles,
-		RunE: func(_ *cobra.Command, files []string) error {
+		RunE: func(cmd *cobra.Command, files []string) error {
 			differ := 0
 			for _, name := range files {
-				changed, err := formatFile(name, write, check)
+				changed, err := formatFile(cmd.OutOrStdout(), name, write, check)
 				if err != nil {
 					return err
 				}
@@ -42,7 +45,7 @@ func newFmt() *cobra.Command {
 	return cmd
 }
 
-func formatFile(name string, write, check bool) (changed bool, err error) {
+func formatFile(out io.Writer, name string, write, check bool) (changed bool, err error) {
 	text, err := readDescription(name)
 	if err != nil {
 		return false, failedError{fmt.Errorf("read %s: %w", name, err)}
@@ -56,7 +59,7 @@ func formatFile(name string, write, check bool) (changed bool, err error) {
 	switch {
 	case check:
 		if changed {
-			fmt.Println(name)
+			fmt.Fprintln(out, name)
 		}
 	case write && name != "-":
 		if changed {
@@ -65,25 +68,34 @@ func formatFile(name string, write, check bool) (changed bool, err error) {
 			}
 		}
 	default:
-		os.Stdout.Write(formatted)
+		out.Write(formatted)
 	}
 	return changed, nil
 }
 
 // replaceFile puts a new text in a file's place in one step, so that a failure
-// half-way loses nothing.
+// half-way loses nothing. A symbolic link stays one.
 func replaceFile(name string, text []byte) error {
-	info, err := os.Stat(name)
+	target, err := filepath.EvalSymlinks(name)
 	if err != nil {
 		return err
 	}
-	temporary := name + ".tmelink-fmt"
-	if err := os.WriteFile(temporary, text, info.Mode().Perm()); err != nil {
+	info, err := os.Stat(target)
+	if err != nil {
 		return err
 	}
-	if err := os.Rename(temporary, name); err != nil {
-		os.Remove(temporary)
-		return err
+	temporary, err := os.CreateTemp(filepath.Dir(target), "."+filepath.Base(target)+".*")
+	if err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	_, err = temporary.Write(text)
+	err = errors.Join(err, temporary.Chmod(info.Mode().Perm()), temporary.Close())
+	if err == nil {
+		err = os.Rename(temporary.Name(), target)
+	}
+	if err != nil {
+		os.Remove(temporary.Name())
+		return fmt.Errorf("write %s: %w", name, err)
 	}
 	return nil
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 
@@ -29,7 +28,7 @@ func newGraph() *cobra.Command {
 		Example:           "  tmelink graph examples/two-machines/*.tme\n  tmelink graph --format svg examples/two-machines/*.tme > network.svg",
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: completeFiles,
-		RunE: func(_ *cobra.Command, files []string) error {
+		RunE: func(cmd *cobra.Command, files []string) error {
 			draw := drawings[format]
 			if draw == nil {
 				return fmt.Errorf("--format %q is not text, dot or svg", format)
@@ -38,7 +37,7 @@ func newGraph() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := draw(os.Stdout, picture(l)); err != nil {
+			if err := draw(cmd.OutOrStdout(), picture(l)); err != nil {
 				return failedError{err}
 			}
 			return nil

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 
@@ -16,12 +17,21 @@ type logging struct {
 	level     slog.Level
 }
 
+// progress is where lines go that are no events of an element. With JSON each
+// becomes an event too, so that a program can read them all alike.
+func (l *logging) progress() io.Writer {
+	if l.json {
+		return slog.NewLogLogger(l.logger.Handler(), slog.LevelInfo).Writer()
+	}
+	return os.Stderr
+}
+
 // quiet is for subcommands in which nothing happens.
 var quiet = logging{logger: slog.New(slog.DiscardHandler)}
 
 func (l *logging) flags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&l.levelName, "log-level", "info", "tell events from this level: debug, info, warn or error (`log ELEMENT LEVEL` goes before it)")
-	cmd.Flags().BoolVar(&l.json, "log-json", false, "write events as JSON, one a line")
+	cmd.Flags().BoolVar(&l.json, "log-json", false, "write events and progress as JSON, one a line")
 	cmd.RegisterFlagCompletionFunc("log-level", cobra.FixedCompletions(
 		[]string{"debug", "info", "warn", "error"}, cobra.ShellCompDirectiveNoFileComp))
 }

@@ -27,9 +27,14 @@ func main() { os.Exit(execute(os.Args[1:])) }
 
 // execute carries out a command line and gives the exit code.
 func execute(args []string) int {
+	out := &output{w: os.Stdout}
 	root := newRoot()
 	root.SetArgs(args)
+	root.SetOut(out)
 	err := root.Execute()
+	if out.err != nil {
+		err = failedError{fmt.Errorf("write to standard output: %w", out.err)}
+	}
 	var faults faultsError
 	var failed failedError
 	switch {
@@ -48,6 +53,21 @@ func execute(args []string) int {
 		fmt.Fprintf(os.Stderr, "tmelink: %v (tmelink --help shows what there is)\n", err)
 		return 2
 	}
+}
+
+// output remembers the first error of what is written to it, so that not every
+// line's has to be asked for.
+type output struct {
+	w   io.Writer
+	err error
+}
+
+func (o *output) Write(text []byte) (int, error) {
+	n, err := o.w.Write(text)
+	if o.err == nil {
+		o.err = err
+	}
+	return n, err
 }
 
 func newRoot() *cobra.Command {

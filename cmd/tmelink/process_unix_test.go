@@ -3,6 +3,8 @@
 package main
 
 import (
+	"context"
+	"encoding/json"
 	"fmt"
 	"net"
 	"os"
@@ -120,5 +122,116 @@ func copyFile(t *testing.T, from, to string, mode os.FileMode) {
 	}
 	if err := os.WriteFile(to, text, mode); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// twoOnASwitch is a machine that pings itself and goes on.
+const twoOnASwitch = "sw0: tme/generic/switch\n" +
+	"le0 at sw0: tme/ic/am7990 inet 10.0.0.1 netmask 255.255.255.0\n" +
+	"le1 at sw0: tme/ic/am7990 inet 10.0.0.2 netmask 255.255.255.0\n" +
+	"command le0 ping 10.0.0.2 count 1\n"
+
+// bounded ends a program that does not end by itself.
+func bounded(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// TestHangup: a terminal that is closed ends a run as SIGTERM does, but not one
+// under nohup.
+func TestHangup(t *testing.T) {
+	file := write(t, "m.tme", twoOnASwitch)
+	p := nstest.Start(t, "tmelink", "run", file)
+	p.Expect(t, "all commands have succeeded", 20*time.Second)
+	p.Signal(syscall.SIGHUP)
+	if err := p.Wait(t, 10*time.Second); err != nil || !strings.Contains(p.Output(), "hangup: ending") {
+		t.Errorf("ended by SIGHUP: %v:\n%s", err, p.Output())
+	}
+
+	p = nstest.Start(t, "sh", "-c", `trap "" HUP; exec tmelink run "$0"`, file)
+	p.Expect(t, "all commands have succeeded", 20*time.Second)
+	p.Signal(syscall.SIGHUP)
+	p.Signal(syscall.SIGUSR2)
+	p.Expect(t, "tmelink status", 10*time.Second)
+	if err := p.Stop(); err != nil || !strings.Contains(p.Output(), "terminated: ending") {
+		t.Errorf("under nohup, ended by SIGTERM: %v:\n%s", err, p.Output())
+	}
+}
+
+// TestReaderGoesAway: `tmelink run … | head -1` must still come to its undoing.
+func TestReaderGoesAway(t *testing.T) {
+	read, printed, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	read.Close()
+	var progress strings.Builder
+	cmd := exec.CommandContext(bounded(t), "tmelink", "run", "--once", write(t, "m.tme", twoOnASwitch))
+	cmd.Stdout, cmd.Stderr = printed, &progress
+	err = cmd.Run()
+	printed.Close()
+	if exit, ok := err.(*exec.ExitError); !ok || exit.ExitCode() != 1 || !strings.Contains(progress.String(), "write what the commands print") {
+		t.Errorf("%v, want exit code 1:\n%s", err, &progress)
+	}
+}
+
+// TestJSON: with --log-json a program can read every line of standard error.
+func TestJSON(t *testing.T) {
+	var events strings.Builder
+	cmd := exec.CommandContext(bounded(t), "tmelink", "run", "--once", "--log-json", write(t, "m.tme", "mem0: tme/host/posix/memory\n"+twoOnASwitch))
+	cmd.Stderr = &events
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%v:\n%s", err, &events)
+	}
+	for line := range strings.Lines(events.String()) {
+		if event := map[string]any{}; json.Unmarshal([]byte(line), &event) != nil || event["msg"] == "" {
+			t.Errorf("not an event in JSON: %s", line)
+		}
+	}
+	for _, want := range []string{"left out", "m: up after", "all commands have succeeded"} {
+		if !strings.Contains(events.String(), want) {
+			t.Errorf("no event says %q:\n%s", want, &events)
+		}
+	}
+}
+
+// TestExitCodes: 2 where the command line or a description is wrong, 1 where
+// something failed while it was done.
+func TestExitCodes(t *testing.T) {
+	good := write(t, "good.tme", twoOnASwitch)
+	bad := write(t, "bad.tme", "tap0: tme/host/tun/tpa\n")
+	unready := write(t, "unready.tme", "bpf0: tme/host/bsd/bpf interface nosuchif0\n")
+	for _, test := range []struct {
+		line string
+		code int
+	}{
+		{"check " + good, 0}, {"fmt " + good, 0}, {"graph " + good, 0}, {"run --once " + good, 0},
+		{"elements", 0}, {"elements am7990", 0}, {"--help", 0}, {"--version", 0}, {"", 0},
+		{"check " + bad, 2}, {"graph " + bad, 2}, {"run " + bad, 2}, {"check " + good + ".not", 2}, {"check " + good + " " + good, 2},
+		{"check", 2}, {"nonsense", 2}, {"run --nonsense x", 2}, {"graph --format png " + good, 2}, {"elements am7991", 2},
+		{"run --log-level loud " + good, 2}, {"fmt -w --check " + good, 2},
+		{"fmt " + good + ".not", 1}, {"run --once " + unready, 1}, {"man " + good, 1},
+	} {
+		out, err := exec.CommandContext(bounded(t), "tmelink", strings.Fields(test.line)...).CombinedOutput()
+		code := 0
+		if exit, ok := err.(*exec.ExitError); ok {
+			code = exit.ExitCode()
+		}
+		if code != test.code {
+			t.Errorf("tmelink %s: exit code %d, want %d:\n%s", test.line, code, test.code, out)
+		}
+	}
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Skip("skipped: this system has no /dev/full")
+	}
+	defer full.Close()
+	for _, line := range []string{"check " + good, "fmt " + good, "graph " + good, "elements", "elements --markdown", "completion bash", "run --once " + good} {
+		cmd := exec.CommandContext(bounded(t), "tmelink", strings.Fields(line)...)
+		cmd.Stdout = full
+		if exit, ok := cmd.Run().(*exec.ExitError); !ok || exit.ExitCode() != 1 {
+			t.Errorf("tmelink %s to a full disk: %v, want exit code 1", line, exit)
+		}
 	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -21,8 +22,9 @@ func newRun() *cobra.Command {
 		Long: "Runs the machines that the descriptions describe, in one process. Once a machine is up,\n" +
 			"its `command` statements are carried out in their order; what they print goes to\n" +
 			"standard output, everything else to standard error. \"-\" reads standard input.\n\n" +
-			"Signals: SIGINT and SIGTERM end the machines and undo what was changed on this host;\n" +
-			"a second one ends at once. SIGUSR2 prints every connection's counters.",
+			"Signals: SIGINT, SIGTERM and SIGHUP end the machines and undo what was changed on this\n" +
+			"host; a second one ends at once. SIGUSR2 prints every connection's counters. Under nohup\n" +
+			"SIGHUP does nothing.",
 		Example:           "  tmelink run --once examples/two-machines/a.tme examples/two-machines/b.tme",
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: completeFiles,
@@ -34,7 +36,7 @@ func newRun() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return runLab(l, once)
+			return runLab(l, once, log.progress())
 		},
 	}
 	cmd.Flags().BoolVar(&once, "once", false, "end when all commands of all machines have ended, with 0 if all of them succeeded")
@@ -42,12 +44,21 @@ func newRun() *cobra.Command {
 	return cmd
 }
 
-func runLab(l *lab.Lab, once bool) error {
-	tellNotes(os.Stderr, l)
+// runLab runs a lab until a signal comes. progress gets a line for whatever
+// happens to it as a whole.
+func runLab(l *lab.Lab, once bool, progress io.Writer) error {
+	// Whoever reads the output may go away. Without this, the next write to a
+	// pipe would end the process before it has undone anything. (Ignored, the
+	// signal would be so for scripts and other children too.)
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	tellNotes(progress, l)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	ending := make(chan os.Signal, 1)
 	signal.Notify(ending, os.Interrupt, syscall.SIGTERM)
+	if !signal.Ignored(syscall.SIGHUP) {
+		signal.Notify(ending, syscall.SIGHUP) // the terminal is gone
+	}
 	status := make(chan os.Signal, 1)
 	notifyStatus(status)
 	defer signal.Stop(status)
@@ -57,10 +68,10 @@ func runLab(l *lab.Lab, once bool) error {
 		for {
 			select {
 			case <-status:
-				l.WriteStatus(os.Stderr)
+				l.WriteStatus(progress)
 			case s := <-ending:
 				signal.Stop(ending) // a second signal ends the process as it is
-				fmt.Fprintf(os.Stderr, "tmelink: %v: ending\n", s)
+				fmt.Fprintf(progress, "tmelink: %v: ending\n", s)
 				cancel()
 				return
 			case <-ctx.Done():
@@ -68,7 +79,7 @@ func runLab(l *lab.Lab, once bool) error {
 			}
 		}
 	}()
-	err := l.Run(ctx, lab.Options{Once: once, Output: os.Stdout, Progress: os.Stderr})
+	err := l.Run(ctx, lab.Options{Once: once, Output: os.Stdout, Progress: progress})
 	cancel()
 	<-watched
 	if err != nil {

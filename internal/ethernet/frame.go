@@ -58,6 +58,9 @@ func ParseAddr(s string) (Addr, error) {
 // String gives six hexadecimal bytes with colons.
 func (a Addr) String() string { return net.HardwareAddr(a[:]).String() }
 
+// MarshalText gives the same, for logs.
+func (a Addr) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
+
 // IsGroup says whether the address is a multicast or the broadcast address.
 func (a Addr) IsGroup() bool { return a[0]&1 != 0 }
 

@@ -2,6 +2,7 @@ package ethernet
 
 import (
 	"encoding/binary"
+	"encoding/json"
 	"testing"
 )
 
@@ -22,6 +23,13 @@ func TestParseAddr(t *testing.T) {
 		} else if err != nil || a.String() != want {
 			t.Errorf("%q reads as %v, %v; want %s", text, a, err, want)
 		}
+	}
+}
+
+func TestAddrInJSON(t *testing.T) {
+	text, err := json.Marshal(map[string]any{"hwaddr": Addr{8, 0, 0x20, 1, 2, 3}})
+	if want := `{"hwaddr":"08:00:20:01:02:03"}`; err != nil || string(text) != want {
+		t.Errorf("%s, %v; want %s", text, err, want)
 	}
 }
 

@@ -152,6 +152,9 @@ func (u *UDP) admits(from netip.AddrPort) bool {
 		return false
 	}
 	u.peer.Store(u.newPeer(from))
+	if old != nil && old.addr.Port() == from.Port() && Matches(old.addr.Addr(), from.Addr()) {
+		return true // and now its zone is known
+	}
 	if n := u.changes.due(time.Now()); n == 0 {
 		return true
 	} else if old == nil {

@@ -98,6 +98,11 @@ func (c *config) checkRemotes() error {
 	if local.IsValid() && !c.proto.family.Has(local) {
 		faults = append(faults, c.at("--local", "%s is not an %s address, as --proto wants", local, c.proto.family))
 	}
+	zoned := c.socket.Device != ""
+	if !zoned && lacksZone(local) {
+		faults = append(faults, c.at("--local", "%s is on every link; write its interface behind it: %s%%eth0", local, local))
+	}
+	zoned = zoned || !local.IsValid() && c.local != "" || local.Zone() != ""
 	for _, r := range c.remotes {
 		if r.proto != nil && r.proto.mode != c.proto.mode {
 			faults = append(faults, tmesh.Faultf(r.word.Pos, "--remote: %q is another protocol than that of the link; a link has one, best given with --proto", r.word.Text))
@@ -111,11 +116,18 @@ func (c *config) checkRemotes() error {
 			faults = append(faults, tmesh.Faultf(r.host.Pos, "--remote: %s is not an %s address, as the protocol wants", addr, family))
 		case local.IsValid() && transport.Of(local) != transport.Of(addr):
 			faults = append(faults, tmesh.Faultf(r.host.Pos, "--remote: %s cannot be reached from %s of --local: one is IPv4, the other IPv6", addr, local))
+		case !zoned && lacksZone(addr) && c.proto.mode != openvpn.TCPServer:
+			faults = append(faults, tmesh.Faultf(r.host.Pos, "--remote: %s is on every link; write the interface of this host behind it: %s%%eth0", addr, addr))
 		case addr == local && c.portOf(r) == c.localPort && c.proto.mode != openvpn.TCPServer:
 			faults = append(faults, tmesh.Faultf(r.host.Pos, "--remote: %s port %d is the link's own end; give one of them another port", addr, c.localPort))
 		}
 	}
 	return errors.Join(faults...)
+}
+
+// lacksZone says whether an address does not say on which link it is (RFC 4007).
+func lacksZone(a netip.Addr) bool {
+	return a.Is6() && a.IsLinkLocalUnicast() && a.Zone() == ""
 }
 
 func (c *config) remoteFamily(r remote) transport.Family {

@@ -49,7 +49,6 @@ func (l *Link) waiting() string {
 func (l *Link) serve(conn transport.Conn) error {
 	c := newCircuit(conn, l.session(time.Now()))
 	if l.config.proto.tcp() {
-		l.tour.arrived()
 		l.log.Info("connected", "peer", conn.Peer())
 		l.setState("connected", c, 0)
 	} else {
@@ -73,6 +72,8 @@ func (l *Link) serve(conn transport.Conn) error {
 		l.log.Warn("link is lost", "peer", conn.Peer(), "err", err)
 		l.setState(l.waiting(), nil, 1)
 	}
+	// A connection alone is not yet the peer's: whoever answers at its port may
+	// hang up at once. Like OpenVPN, count the first packet.
 	if c.session.Spoken() {
 		l.tour.arrived()
 	}
@@ -128,7 +129,8 @@ func talk(ctx context.Context, c *circuit) {
 // reopen opens the next socket, after a pause, as often as it takes. It gives
 // nil when the link is closed, or when --connect-retry-max is reached.
 func (l *Link) reopen(ctx context.Context) *opening {
-	for failed := false; ; failed = true {
+	pause := l.pause()
+	for said := ""; ; pause = openEvery {
 		if l.tour.exhausted(l.config.retryMax) {
 			err := fmt.Errorf("no connection after %d attempts at each remote (--connect-retry-max)", l.config.retryMax)
 			l.log.Error("link has given up", "err", err)
@@ -136,8 +138,9 @@ func (l *Link) reopen(ctx context.Context) *opening {
 			l.port.shut(err)
 			return nil
 		}
-		pause := l.pause(failed)
-		l.log.Info("next attempt", "pause", pause)
+		if said == "" {
+			l.log.Info("next attempt", "pause", pause)
+		}
 		if !sleep(ctx, pause) {
 			return nil
 		}
@@ -148,7 +151,10 @@ func (l *Link) reopen(ctx context.Context) *opening {
 		if ctx.Err() != nil {
 			return nil
 		}
-		l.log.Warn("link cannot be opened", "err", err)
+		if text := err.Error(); text != said {
+			l.log.Warn("link cannot be opened", "err", err, "again", openEvery)
+			said = text
+		}
 	}
 }
 
@@ -156,15 +162,15 @@ func (l *Link) reopen(ctx context.Context) *opening {
 // (socket_restart_pause in its init.c).
 const serverPause = time.Second
 
-// pause is how long to wait before the next attempt. Only a tcp-client, and who
-// cannot even open a socket, waits longer each time: a UDP link or a tcp-server
-// would be deaf meanwhile.
-func (l *Link) pause(failed bool) time.Duration {
+// pause is how long to wait before the next attempt after a lost circuit. Only a
+// tcp-client waits longer each time: a UDP link or a tcp-server would be deaf
+// meanwhile.
+func (l *Link) pause() time.Duration {
 	c := l.config
-	switch {
-	case failed || c.proto.mode == openvpn.TCPClient:
+	switch c.proto.mode {
+	case openvpn.TCPClient:
 		return l.tour.pause(c.retry, c.retryLimit)
-	case c.proto.mode == openvpn.TCPServer:
+	case openvpn.TCPServer:
 		return serverPause
 	}
 	return c.retry

@@ -54,6 +54,7 @@ type Link struct {
 	log    *slog.Logger
 	port   *port
 	tour   tour
+	names  resolver
 
 	ctx     context.Context // ends with Close
 	cancel  context.CancelFunc
@@ -83,7 +84,7 @@ func newElement(env element.Env, args element.Args) (element.Element, error) {
 		return nil, err
 	}
 	l := &Link{
-		config: c, log: env.Log, port: newPort(c.mtu),
+		config: c, log: env.Log, port: newPort(c.mtu), names: transport.ResolveHost,
 		first: make(chan struct{}), strangers: map[netip.Addr]struct{}{},
 		state: state{doing: "not started", since: time.Now()},
 	}
@@ -136,16 +137,17 @@ func (l *Link) Start(ctx context.Context) error {
 		if !again || !isLookup(err) {
 			return err
 		}
-		l.log.Warn("a name does not resolve", "err", err, "again", resolveEvery)
-		if !sleep(ctx, resolveEvery) {
+		l.log.Warn("a name does not resolve", "err", err, "again", openEvery)
+		if !sleep(ctx, openEvery) {
 			return err
 		}
 	}
 }
 
-// resolveEvery is the pause between two attempts of --resolv-retry
-// (openvpn_getaddrinfo in OpenVPN's socket.c).
-const resolveEvery = 5 * time.Second
+// openEvery is the pause before a name that does not resolve, or a socket that
+// cannot be opened, is tried again: that of OpenVPN's --resolv-retry
+// (openvpn_getaddrinfo in its socket.c).
+const openEvery = 5 * time.Second
 
 func isLookup(err error) bool {
 	var dns *net.DNSError
@@ -154,6 +156,13 @@ func isLookup(err error) bool {
 
 // openAny opens a socket for the first of the remotes whose name resolves.
 func (l *Link) openAny(ctx context.Context) (*opening, error) {
+	if l.config.proto.mode == openvpn.TCPServer {
+		// It is asked for whom to let in when somebody comes; a name that is
+		// wrong from the beginning is better told now.
+		if _, err := l.allowed(ctx); err != nil {
+			return nil, err
+		}
+	}
 	var errs []error
 	for range max(1, len(l.tour.remotes)) {
 		o, err := l.open(ctx)

@@ -31,7 +31,7 @@ func (l *Link) open(ctx context.Context) (*opening, error) {
 			return nil, fmt.Errorf("--local: %w", err)
 		}
 	}
-	peers, err := l.tour.step(ctx, func(remote netip.Addr) bool {
+	peers, err := l.tour.step(ctx, l.names, func(remote netip.Addr) bool {
 		_, ok := forRemote(locals, remote)
 		return ok || c.nobind
 	})
@@ -50,13 +50,22 @@ func (l *Link) open(ctx context.Context) (*opening, error) {
 	return l.openSocket(ctx, local, peers)
 }
 
-// forRemote chooses the local address from which a remote one can be reached.
+// forRemote chooses the local address from which a remote one can be reached, of
+// an interface's several rather one of the remote's scope (RFC 6724, rule 2).
 func forRemote(locals []netip.Addr, remote netip.Addr) (netip.Addr, bool) {
-	i := slices.IndexFunc(locals, transport.Of(remote).Has)
-	if i < 0 {
-		return netip.Addr{}, false
+	var found netip.Addr
+	for _, a := range locals {
+		if !transport.Of(remote).Has(a) {
+			continue
+		}
+		if a.IsLinkLocalUnicast() == remote.IsLinkLocalUnicast() {
+			return a, true
+		}
+		if !found.IsValid() {
+			found = a
+		}
 	}
-	return locals[i], true
+	return found, found.IsValid()
 }
 
 func (l *Link) openSocket(ctx context.Context, local netip.AddrPort, peers []netip.AddrPort) (o *opening, err error) {
@@ -77,9 +86,6 @@ func (l *Link) openSocket(ctx context.Context, local netip.AddrPort, peers []net
 			Counters: &l.port.counters, Log: l.log,
 		})
 	case openvpn.TCPServer:
-		if _, err := l.allowed(ctx); err != nil {
-			return nil, err
-		}
 		o.listener, err = transport.Listen(ctx, o.tcp)
 	case openvpn.TCPClient:
 		o.peer = peers[0]
@@ -128,7 +134,7 @@ func (l *Link) admits(ctx context.Context, from netip.Addr) bool {
 	ctx, cancel := context.WithTimeout(ctx, lookUpTime)
 	defer cancel()
 	allowed, err := l.allowed(ctx)
-	if err == nil && (allowed == nil || slices.Contains(allowed, from)) {
+	if err == nil && (allowed == nil || slices.ContainsFunc(allowed, func(a netip.Addr) bool { return transport.Matches(a, from) })) {
 		return true
 	}
 	const enough = 1000
@@ -146,7 +152,7 @@ func (l *Link) allowed(ctx context.Context) ([]netip.Addr, error) {
 		return nil, nil
 	}
 	r := l.config.remotes[0]
-	addrs, err := transport.ResolveHost(ctx, r.host.Text, l.config.remoteFamily(r))
+	addrs, err := l.names(ctx, r.host.Text, l.config.remoteFamily(r))
 	if err != nil {
 		return nil, fmt.Errorf("--remote: %w", err)
 	}

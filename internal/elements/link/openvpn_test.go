@@ -2,12 +2,14 @@ package link
 
 import (
 	"fmt"
+	"net"
 	"os/exec"
 	"strings"
 	"testing"
 
 	"tmelink/internal/ethernet"
 	"tmelink/internal/nstest"
+	"tmelink/internal/openvpn"
 )
 
 // peer is a real OpenVPN without keys, whose TAP is the kernel's end.
@@ -143,5 +145,23 @@ func TestOpenVPNRestarted(t *testing.T) {
 			s.isPingedBy(p)
 			s.expectHostsFramesOnly()
 		})
+	}
+}
+
+func TestOpenVPNTakesPacketsOfMaxPacket(t *testing.T) {
+	needOpenVPN(t)
+	p := startOpenVPN(t, "tap24", 24, "--local 127.0.2.9 --proto tcp-server")
+	limit := openvpn.MaxPacket(1500)
+	var conn net.Conn
+	eventually(t, "a connection", func() (ok bool) {
+		var err error
+		conn, err = net.Dial("tcp", "127.0.2.9:1194")
+		return err == nil
+	})
+	defer conn.Close()
+	conn.Write(openvpn.AppendStream(nil, [][]byte{make([]byte, limit), make([]byte, limit+1)}))
+	p.Expect(t, fmt.Sprintf("Bad encapsulated packet length from peer (%d), which must be > 0 and <= %d", limit+1, limit), patience)
+	if strings.Contains(p.Output(), fmt.Sprintf("from peer (%d)", limit)) {
+		t.Error("a packet of MaxPacket is too long for it")
 	}
 }

@@ -128,7 +128,7 @@ func (c *config) options() []element.Option {
 			Set: c.setConnectTimeout},
 		{Name: "--server-poll-timeout", Values: "SECONDS", Doc: "The older name of --connect-timeout.",
 			Set: c.setConnectTimeout},
-		{Name: "--resolv-retry", Values: "SECONDS", Doc: "How long names are looked up again at the start when that fails; `infinite` is for ever. If it is not given, a name that does not resolve at the start is an error. Later they are looked up again in any case.",
+		{Name: "--resolv-retry", Values: "SECONDS", Doc: "How long names are looked up again at the start when that fails; `infinite` is for ever. If it is not given, a name that does not resolve at the start is an error. Later they are looked up again in any case, every 5 seconds.",
 			Set: c.setResolveRetry},
 		{Name: "--tun-mtu", Values: "BYTES", Doc: "The largest payload of a frame, 1500 if not given; the same at both ends.",
 			Set: func(v element.Values) (err error) { c.mtu, err = v.Int(0, minMTU, maxMTU); return err }},

@@ -116,9 +116,18 @@ func (p *port) WriteFrames(frames []ethernet.Frame) error {
 }
 
 // Offloads: none yet; a socket takes finished frames.
-func (p *port) Offloads() ethernet.Offloads  { return 0 }
-func (p *port) MaxFrame() int                { return p.maxFrame }
-func (p *port) Counters() *ethernet.Counters { return &p.counters }
+func (p *port) Offloads() ethernet.Offloads { return 0 }
+func (p *port) MaxFrame() int               { return p.maxFrame }
+
+// Counters are the drops, the kernel's until now included.
+func (p *port) Counters() *ethernet.Counters {
+	if c := p.circuit.Load(); c != nil {
+		if udp, ok := c.conn.(*transport.UDP); ok {
+			udp.CountDropped()
+		}
+	}
+	return &p.counters
+}
 
 // Close ends both directions for good.
 func (p *port) Close() error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -338,4 +339,61 @@ func TestTCPLinkAllocatesNothing(t *testing.T) {
 	s.wait()
 	c.wait()
 	checkAllocations(t, c.port, s.port)
+}
+
+func TestTCPClientLeavesARemoteThatHangsUp(t *testing.T) {
+	front, err := net.Listen("tcp", "127.0.0.1:0") // of a server that is not there
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer front.Close()
+	go func() {
+		for {
+			conn, err := front.Accept()
+			if err != nil {
+				return
+			}
+			conn.Close()
+		}
+	}()
+	s := start(t, server)
+	c := start(t, fmt.Sprintf("%s --connect-retry 0 --remote 127.0.0.1 %d", client(portOf(front.Addr())), s.local().Port()))
+	s.wait()
+	c.writeUntil("a frame at the next remote", func() bool { return len(s.got()) > 0 }, numbered(0))
+}
+
+func TestTCPClientWhoseSocketIsRefusedFailsAtOnce(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("skipped: --bind-dev is Linux's")
+	}
+	l := start(t, client(freePort(t))+" --bind-dev none7")
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	err := l.elem.(element.Waiter).Wait(ctx)
+	if err == nil || !strings.HasPrefix(err.Error(), "connect from tcp: bind to interface none7: ") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestTCPServerListensWhileItsPeersNameDoesNotResolve(t *testing.T) {
+	var names names
+	names.set("127.0.0.2")
+	text := server + " --remote peer.example"
+	s := build(t, text)
+	s.elem.(tcpLink).names = names.resolve
+	s.begin(text)
+	addr := s.local()
+	first := dial(t, s, "127.0.0.2")
+	s.wait()
+	names.set("")
+	first.Close()
+	eventually(t, "another socket", func() bool { return s.local() != addr })
+	stranger := dial(t, s, "127.0.0.2")
+	stranger.SetReadDeadline(time.Now().Add(patience))
+	if _, err := stranger.Read(make([]byte, 1)); err == nil {
+		t.Error("who cannot be told to be the peer is let in")
+	}
+	names.set("127.0.0.2")
+	dial(t, s, "127.0.0.2").Write(openvpn.AppendStream(nil, series(1)))
+	s.expectSeries(1)
 }

@@ -15,7 +15,6 @@ import (
 // name; but once a peer has been there, it is tried again first.
 type tour struct {
 	remotes  []target
-	resolve  func(context.Context, string, transport.Family) ([]netip.Addr, error)
 	at       int              // the remote whose addresses are tried
 	addrs    []netip.AddrPort // of it
 	next     int              // which of addrs comes next
@@ -29,8 +28,11 @@ type target struct {
 	family transport.Family
 }
 
+// resolver looks up the addresses of a family that a peer's name stands for.
+type resolver func(ctx context.Context, host string, family transport.Family) ([]netip.Addr, error)
+
 func newTour(c *config) tour {
-	t := tour{resolve: transport.ResolveHost, at: -1}
+	t := tour{at: -1}
 	for _, r := range c.remotes {
 		t.remotes = append(t.remotes, target{r.host.Text, c.portOf(r), c.remoteFamily(r)})
 	}
@@ -39,7 +41,7 @@ func newTour(c *config) tour {
 
 // step gives the addresses of one remote, that which is to be tried first. Only
 // those that are usable count. Without remotes there are none.
-func (t *tour) step(ctx context.Context, usable func(netip.Addr) bool) ([]netip.AddrPort, error) {
+func (t *tour) step(ctx context.Context, resolve resolver, usable func(netip.Addr) bool) ([]netip.AddrPort, error) {
 	if len(t.remotes) == 0 {
 		t.attempts++
 		return nil, nil
@@ -48,7 +50,7 @@ func (t *tour) step(ctx context.Context, usable func(netip.Addr) bool) ([]netip.
 	case t.stay:
 		t.stay = false
 		last := t.addrs[t.next-1]
-		if err := t.lookUp(ctx, usable); err != nil {
+		if err := t.lookUp(ctx, resolve, usable); err != nil {
 			return nil, err
 		}
 		for i, a := range t.addrs { // the same one again, if it is still there
@@ -59,7 +61,7 @@ func (t *tour) step(ctx context.Context, usable func(netip.Addr) bool) ([]netip.
 	case t.next >= len(t.addrs):
 		t.at = (t.at + 1) % len(t.remotes)
 		t.attempts++
-		if err := t.lookUp(ctx, usable); err != nil {
+		if err := t.lookUp(ctx, resolve, usable); err != nil {
 			return nil, err
 		}
 	}
@@ -68,10 +70,10 @@ func (t *tour) step(ctx context.Context, usable func(netip.Addr) bool) ([]netip.
 	return append(append([]netip.AddrPort(nil), t.addrs[i:]...), t.addrs[:i]...), nil
 }
 
-func (t *tour) lookUp(ctx context.Context, usable func(netip.Addr) bool) error {
+func (t *tour) lookUp(ctx context.Context, resolve resolver, usable func(netip.Addr) bool) error {
 	r := t.remotes[t.at]
 	t.addrs, t.next = nil, 0
-	addrs, err := t.resolve(ctx, r.host, r.family)
+	addrs, err := resolve(ctx, r.host, r.family)
 	if err != nil {
 		return fmt.Errorf("--remote: %w", err)
 	}

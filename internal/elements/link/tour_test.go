@@ -15,7 +15,7 @@ import (
 func anyAddr(netip.Addr) bool { return true }
 
 // fakeNames resolves from a map, which a test may change.
-func fakeNames(names map[string][]string) func(context.Context, string, transport.Family) ([]netip.Addr, error) {
+func fakeNames(names map[string][]string) resolver {
 	return func(_ context.Context, host string, _ transport.Family) ([]netip.Addr, error) {
 		var addrs []netip.Addr
 		for _, a := range names[host] {
@@ -30,10 +30,10 @@ func fakeNames(names map[string][]string) func(context.Context, string, transpor
 
 func TestTourGoesThroughAddressesThenRemotes(t *testing.T) {
 	names := map[string][]string{"a": {"10.0.0.1", "10.0.0.2"}, "c": {"10.0.0.3"}}
-	tour := tour{at: -1, resolve: fakeNames(names), remotes: []target{{"a", 1, 0}, {"b", 2, 0}, {"c", 3, 0}}}
+	tour := tour{at: -1, remotes: []target{{"a", 1, 0}, {"b", 2, 0}, {"c", 3, 0}}}
 	step := func(want string, attempts int) {
 		t.Helper()
-		addrs, err := tour.step(context.Background(), anyAddr)
+		addrs, err := tour.step(context.Background(), fakeNames(names), anyAddr)
 		got := fmt.Sprint(err)
 		if err == nil {
 			got = addrs[0].String()
@@ -64,23 +64,25 @@ func TestTourGoesThroughAddressesThenRemotes(t *testing.T) {
 }
 
 func TestTourGivesAllAddressesOfTheRemote(t *testing.T) {
-	tour := tour{at: -1, resolve: fakeNames(map[string][]string{"a": {"10.0.0.1", "::1", "10.0.0.2"}}), remotes: []target{{"a", 7, 0}}}
-	tour.step(context.Background(), netip.Addr.Is4)
-	got, err := tour.step(context.Background(), netip.Addr.Is4)
+	names := fakeNames(map[string][]string{"a": {"10.0.0.1", "::1", "10.0.0.2"}})
+	tour := tour{at: -1, remotes: []target{{"a", 7, 0}}}
+	tour.step(context.Background(), names, netip.Addr.Is4)
+	got, err := tour.step(context.Background(), names, netip.Addr.Is4)
 	want := []netip.AddrPort{netip.MustParseAddrPort("10.0.0.2:7"), netip.MustParseAddrPort("10.0.0.1:7")}
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("%v, %v; want %v", got, err, want)
 	}
-	if _, err := tour.step(context.Background(), func(netip.Addr) bool { return false }); err == nil {
+	if _, err := tour.step(context.Background(), names, func(netip.Addr) bool { return false }); err == nil {
 		t.Error("no error where no address is of use")
 	}
 }
 
 func TestTourIsExhausted(t *testing.T) {
-	tour := tour{at: -1, resolve: fakeNames(map[string][]string{"a": {"10.0.0.1"}, "b": {"10.0.0.2"}}), remotes: []target{{"a", 1, 0}, {"b", 1, 0}}}
+	names := fakeNames(map[string][]string{"a": {"10.0.0.1"}, "b": {"10.0.0.2"}})
+	tour := tour{at: -1, remotes: []target{{"a", 1, 0}, {"b", 1, 0}}}
 	steps := 0
 	for ; !tour.exhausted(3); steps++ {
-		tour.step(context.Background(), anyAddr)
+		tour.step(context.Background(), names, anyAddr)
 	}
 	if steps != 6 {
 		t.Errorf("%d steps, want 3 at each of 2 remotes", steps)

@@ -5,14 +5,18 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/netip"
 	"os/exec"
+	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"tmelink/internal/element"
 	"tmelink/internal/ethernet"
 	"tmelink/internal/nstest"
+	"tmelink/internal/transport"
 )
 
 const (
@@ -145,7 +149,7 @@ func TestStartErrorsNameTheThing(t *testing.T) {
 		"--local 192.0.2.1":                              "listen on udp 192.0.2.1:1194: cannot assign requested address",
 		"--local 192.0.2.1 --proto tcp-server":           "listen on tcp 192.0.2.1:1194: cannot assign requested address",
 		"--local 127.0.0.1 --remote peer.invalid":        `--remote: resolve "peer.invalid"`,
-		"--local nowhere.invalid":                        `--local: resolve "nowhere.invalid"`,
+		"--local nowhere.invalid":                        `--local: no interface is named "nowhere.invalid", and no host: resolve`,
 		"--local lo --proto udp4 --remote ::1 1194 udp6": "--remote: ::1 has addresses",
 	} {
 		l := build(t, text)
@@ -277,12 +281,9 @@ func TestLargeFrames(t *testing.T) {
 func TestUDPOverLinkLocalAddresses(t *testing.T) {
 	nstest.Need(t)
 	nstest.InNamespace(t)
-	for _, args := range []string{"link add d0 type veth peer name d1", "addr add fe80::1/64 dev d0 nodad", "addr add fe80::2/64 dev d0 nodad", "link set d1 up", "link set d0 up"} {
-		if out, err := exec.Command("ip", strings.Fields(args)...).CombinedOutput(); err != nil {
-			t.Fatalf("ip %s: %v: %s", args, err, out)
-		}
-	}
 	t.Cleanup(func() { exec.Command("ip", "link", "del", "d0").Run() })
+	ip(t, "link add d0 type veth peer name d1", "addr add 2001:db8::1/64 dev d0 nodad", "addr add fe80::1/64 dev d0 nodad",
+		"addr add fe80::2/64 dev d0 nodad", "link set d1 up", "link set d0 up")
 	index, err := net.InterfaceByName("d0")
 	if err != nil {
 		t.Fatal(err)
@@ -293,4 +294,156 @@ func TestUDPOverLinkLocalAddresses(t *testing.T) {
 	b.expectSeries(3)
 	b.write(series(3)...)
 	a.expectSeries(3)
+}
+
+func TestLinkLocalPeerWithoutItsZone(t *testing.T) {
+	nstest.Need(t)
+	nstest.InNamespace(t)
+	t.Cleanup(func() { exec.Command("ip", "link", "del", "d4").Run() })
+	ip(t, "link add d4 type veth peer name d5", "link set d4 addrgenmode none", "addr add 2001:dba::1/64 dev d4 nodad", "addr add fe80::1/64 dev d4 nodad",
+		"addr add fe80::2/64 dev d4 nodad", "link set d5 up", "link set d4 up")
+	for _, words := range []string{
+		"--local fe80::1%d4", // binds the socket to the interface
+		"--local d4",         // whose global address would not do
+		"--local fe80::1 --bind-dev d4",
+	} {
+		peer := start(t, "--local fe80::2%d4 --lport 5004")
+		l := start(t, words+" --lport 5003 --remote fe80::2 5004")
+		l.write(series(3)...)
+		peer.expectSeries(3)
+		peer.write(series(3)...)
+		l.expectSeries(3)
+		l.elem.Close()
+		peer.elem.Close()
+	}
+	server := start(t, "--local fe80::2%d4 --lport 5005 --proto tcp-server --remote fe80::1")
+	client := start(t, "--local fe80::1%d4 --lport 0 --proto tcp-client --remote fe80::2 5005")
+	client.wait()
+	client.write(series(3)...)
+	server.expectSeries(3)
+}
+
+// ip changes the network of the tests' own namespace.
+func ip(t *testing.T, commands ...string) {
+	t.Helper()
+	for _, args := range commands {
+		if out, err := exec.Command("ip", strings.Fields(args)...).CombinedOutput(); err != nil {
+			t.Fatalf("ip %s: %v: %s", args, err, out)
+		}
+	}
+}
+
+func TestNoErrorOfTheKernelEndsAUDPLink(t *testing.T) {
+	nstest.Need(t, "nft")
+	nstest.InNamespace(t)
+	const come, leave = "ip addr add 192.0.2.77/32 dev lo", "ip addr del 192.0.2.77/32 dev lo"
+	run := func(commands ...string) {
+		t.Helper()
+		for _, command := range commands {
+			words := strings.Fields(command)
+			if out, err := exec.Command(words[0], words[1:]...).CombinedOutput(); err != nil {
+				t.Fatalf("%s: %v: %s", command, err, out)
+			}
+		}
+	}
+	run(come)
+	t.Cleanup(func() { run(leave) })
+	peer := start(t, "--local 0.0.0.0 --lport 5006")
+	l := start(t, "--local 127.0.0.1 --lport 5008 --remote 192.0.2.77 5006")
+	for name, c := range map[string]struct{ on, off []string }{
+		"ENETUNREACH":  {[]string{leave}, []string{come}},
+		"EHOSTUNREACH": {[]string{leave, "ip route add unreachable 192.0.2.77"}, []string{"ip route del unreachable 192.0.2.77", come}},
+		"EPERM": {
+			[]string{"nft add table ip refuse", "nft add chain ip refuse out { type filter hook output priority 0 ; }", "nft add rule ip refuse out udp dport 5006 drop"},
+			[]string{"nft delete table ip refuse"},
+		},
+	} {
+		before, seen := l.port.Counters().Write.Count(ethernet.SendFailed), len(peer.got())
+		run(c.on...)
+		l.write(series(70)...)
+		run(c.off...)
+		if n := l.port.Counters().Write.Count(ethernet.SendFailed) - before; n != 70 {
+			t.Errorf("%s: %d of 70 counted", name, n)
+		}
+		l.write(numbered(0))
+		eventually(t, "a frame after "+name, func() bool { return len(peer.got()) > seen })
+	}
+	if strings.Contains(l.log.String(), "lost") {
+		t.Error("the link was lost")
+	}
+}
+
+func TestInterfaceThatGoesAndComes(t *testing.T) {
+	nstest.Need(t)
+	nstest.InNamespace(t)
+	up := []string{"link add d2 type veth peer name d3", "addr add 10.77.9.1/24 dev d2", "link set d2 up"}
+	t.Cleanup(func() { exec.Command("ip", "link", "del", "d2").Run() })
+	ip(t, up...)
+	peer := start(t, "--local 127.0.0.1 --lport 5007 --ping 1")
+	l := start(t, "--local d2 --lport 5007 --remote 127.0.0.1 5007 --ping 1 --ping-restart 2 --connect-retry 0")
+	l.write(numbered(0))
+	eventually(t, "a frame", func() bool { return len(peer.got()) > 0 })
+	ip(t, "link del d2")
+	eventually(t, "a line", func() bool { return strings.Contains(l.log.String(), "link cannot be opened") })
+	l.write(numbered(0))
+	if n := l.port.Counters().Write.Count(ethernet.Disconnected); n == 0 {
+		t.Error("not counted")
+	}
+	time.Sleep(time.Second / 2) // a link that never pauses would write thousands of lines
+	ip(t, up...)
+	seen := len(peer.got())
+	l.writeUntil("a frame over the new interface", func() bool { return len(peer.got()) > seen }, numbered(0))
+	if n := strings.Count(l.log.String(), "\n"); n > 20 {
+		t.Errorf("%d lines in the log:\n%s", n, l.log)
+	}
+}
+
+func TestNameThatStopsResolving(t *testing.T) {
+	first, second := socket(t, "127.0.0.1:0"), socket(t, "127.0.0.2:0")
+	var names names
+	names.set("127.0.0.1")
+	port := portOf(first.LocalAddr())
+	second.Close()
+	second = socket(t, fmt.Sprintf("127.0.0.2:%d", port))
+	text := fmt.Sprintf("--local 127.0.0.1 --lport 0 --remote peer.example %d --ping 1 --ping-restart 1 --connect-retry 0", port)
+	l := build(t, text)
+	l.elem.(*Link).names = names.resolve
+	l.begin(text)
+	receive(first, patience)
+	names.set("")
+	eventually(t, "a line", func() bool { return strings.Contains(l.log.String(), "link cannot be opened") })
+	names.set("127.0.0.2") // where it has moved meanwhile
+	if receive(second, patience) != ping {
+		t.Error("the new address is not tried")
+	}
+}
+
+// names resolves every name to one address, which may change; "": none.
+type names struct{ addr atomic.Pointer[string] }
+
+func (n *names) set(addr string) { n.addr.Store(&addr) }
+
+func (n *names) resolve(context.Context, string, transport.Family) ([]netip.Addr, error) {
+	addr := *n.addr.Load()
+	if addr == "" {
+		return nil, &net.DNSError{Err: "no such host", Name: "peer.example"}
+	}
+	return []netip.Addr{netip.MustParseAddr(addr)}, nil
+}
+
+func TestKernelDropsAreCounted(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("skipped: only Linux tells what a socket has lost")
+	}
+	l := build(t, "--local 127.0.0.1 --lport 0 --rcvbuf 1") // and nobody reads it
+	if err := l.elem.Start(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	peer := socket(t, "127.0.0.1:0")
+	for range 100 {
+		peer.WriteToUDP(make([]byte, 1514), net.UDPAddrFromAddrPort(l.local()))
+	}
+	if n := l.port.Counters().Read.Count(ethernet.KernelDrop); n == 0 || n >= 100 {
+		t.Errorf("%d of 100 counted", n)
+	}
 }

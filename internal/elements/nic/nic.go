@@ -83,7 +83,7 @@ func (i *Interface) Start(context.Context) error {
 	if i.services, err = serve(i.host, i.env); err != nil {
 		return err
 	}
-	i.env.Log.Info("built-in host is up", "addrs", i.host.Addrs(), "hwaddr", i.host.HardwareAddr().String())
+	i.env.Log.Info("built-in host is up", "addrs", i.host.Addrs(), "hwaddr", i.host.HardwareAddr())
 	return nil
 }
 

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -13,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tmelink/internal/element"
 	"tmelink/internal/ethernet"
 	"tmelink/internal/nstest"
 )
@@ -224,6 +227,49 @@ func TestUpScript(t *testing.T) {
 	if _, err := tryStart(t, "tme/host/tun/tap", "up "+script(t, "echo no good >&2; exit 3\n")); err == nil ||
 		!strings.Contains(err.Error(), "exit status 3") || !strings.Contains(err.Error(), "no good") {
 		t.Errorf("a script that fails gave %v", err)
+	}
+}
+
+// TestScriptBesideDescription names a script as a description does, whose folder
+// is known by the path that the command line gave: as a rule a relative one.
+func TestScriptBesideDescription(t *testing.T) {
+	nstest.InNamespace(t)
+	unchanged(t)
+	path := script(t, "pwd > ran\n")
+	folder := filepath.Dir(path)
+	for _, c := range []struct{ wd, dir, script string }{
+		{folder, ".", "script"},
+		{folder, ".", "./script"},
+		{filepath.Dir(folder), filepath.Base(folder), "script"},
+		{filepath.Dir(folder), folder, "script"},
+	} {
+		t.Chdir(c.wd)
+		os.Remove(filepath.Join(folder, "ran"))
+		e, err := build(t, "tme/host/tun/tap", "up "+c.script, element.Env{Dir: c.dir, Log: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(e.Start(t.Context()), e.Close()); err != nil {
+			t.Errorf("%s beside a description in %s: %v", c.script, c.dir, err)
+		} else if got := strings.TrimSpace(readFile(t, filepath.Join(folder, "ran"))); got != folder {
+			t.Errorf("%s beside a description in %s ran in %s", c.script, c.dir, got)
+		}
+	}
+}
+
+// TestTalkativeScript has a script say more than anybody wants to hold.
+func TestTalkativeScript(t *testing.T) {
+	nstest.InNamespace(t)
+	unchanged(t)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, err := tryStart(t, "tme/host/tun/tap", "up "+script(t, "yes blah | head -c 30000000; echo the end; exit 1\n"))
+	runtime.ReadMemStats(&after)
+	if err == nil || !strings.HasSuffix(err.Error(), "the end") {
+		t.Errorf("the error does not end with the script's last words: %v", err)
+	}
+	if n := after.TotalAlloc - before.TotalAlloc; n > 10<<20 {
+		t.Errorf("%d bytes were allocated for what a script said", n)
 	}
 }
 

@@ -1,13 +1,13 @@
 package tap
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -21,6 +21,15 @@ const scriptPatience = time.Minute
 // maxScriptOutput is how much of the end of a script's output an error shows.
 const maxScriptOutput = 1000
 
+// tail keeps the end of what is written to it.
+type tail []byte
+
+func (t *tail) Write(b []byte) (int, error) {
+	*t = append(*t, b[max(0, len(b)-maxScriptOutput):]...)
+	*t = slices.Delete(*t, 0, max(0, len(*t)-maxScriptOutput))
+	return len(b), nil
+}
+
 // runScript runs a script, if there is one, in the device's namespace and waits
 // for it. kind is "up" or "down".
 func (t *tap) runScript(ctx context.Context, kind string, argv []string) error {
@@ -29,13 +38,19 @@ func (t *tap) runScript(ctx context.Context, kind string, argv []string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, scriptPatience)
 	defer cancel()
+	// An absolute path: what has no slash would be looked for in $PATH, and
+	// what is relative would count from cmd.Dir once more.
+	dir, err := filepath.Abs(t.env.Dir)
+	if err != nil {
+		return fmt.Errorf("run the %s script: %w", kind, err)
+	}
 	program := argv[0]
 	if !filepath.IsAbs(program) {
-		program = filepath.Join(t.env.Dir, program)
+		program = filepath.Join(dir, program)
 	}
 	cmd := exec.CommandContext(ctx, program, append(argv[1:len(argv):len(argv)], t.scriptArgs()...)...)
-	cmd.Dir, cmd.Env = t.env.Dir, t.scriptEnv(kind)
-	var output bytes.Buffer
+	cmd.Dir, cmd.Env = dir, t.scriptEnv(kind)
+	var output tail
 	cmd.Stdout, cmd.Stderr = &output, &output
 	// A process group of its own, so that what the script has started ends
 	// with it; a grandchild that keeps its output open is not waited for.
@@ -45,8 +60,8 @@ func (t *tap) runScript(ctx context.Context, kind string, argv []string) error {
 	if err := t.device.ns.Do(cmd.Start); err != nil {
 		return fmt.Errorf("run the %s script: %w (it must be executable, and a script begins with #! and its interpreter)", kind, err)
 	}
-	err := cmd.Wait()
-	said := strings.TrimSpace(string(output.Bytes()[max(0, output.Len()-maxScriptOutput):]))
+	err = cmd.Wait()
+	said := strings.TrimSpace(string(output))
 	switch {
 	case err == nil:
 		t.env.Log.Debug("script has run", "script", program, "said", said)
