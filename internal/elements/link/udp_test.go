@@ -313,6 +313,9 @@ func TestLinkLocalPeerWithoutItsZone(t *testing.T) {
 		peer.expectSeries(3)
 		peer.write(series(3)...)
 		l.expectSeries(3)
+		if !l.local().Addr().IsLinkLocalUnicast() {
+			t.Errorf("%s: the peer sees %v", words, l.local())
+		}
 		l.elem.Close()
 		peer.elem.Close()
 	}
@@ -389,7 +392,6 @@ func TestInterfaceThatGoesAndComes(t *testing.T) {
 	if n := l.port.Counters().Write.Count(ethernet.Disconnected); n == 0 {
 		t.Error("not counted")
 	}
-	time.Sleep(time.Second / 2) // a link that never pauses would write thousands of lines
 	ip(t, up...)
 	seen := len(peer.got())
 	l.writeUntil("a frame over the new interface", func() bool { return len(peer.got()) > seen }, numbered(0))
@@ -412,6 +414,11 @@ func TestNameThatStopsResolving(t *testing.T) {
 	receive(first, patience)
 	names.set("")
 	eventually(t, "a line", func() bool { return strings.Contains(l.log.String(), "link cannot be opened") })
+	asked := names.asked.Load()
+	time.Sleep(time.Second / 2) // in which a link that never pauses would ask thousands of times
+	if n := names.asked.Load() - asked; n > 1 {
+		t.Errorf("asked %d times in half a second", n)
+	}
 	names.set("127.0.0.2") // where it has moved meanwhile
 	if receive(second, patience) != ping {
 		t.Error("the new address is not tried")
@@ -419,11 +426,15 @@ func TestNameThatStopsResolving(t *testing.T) {
 }
 
 // names resolves every name to one address, which may change; "": none.
-type names struct{ addr atomic.Pointer[string] }
+type names struct {
+	addr  atomic.Pointer[string]
+	asked atomic.Int64
+}
 
 func (n *names) set(addr string) { n.addr.Store(&addr) }
 
 func (n *names) resolve(context.Context, string, transport.Family) ([]netip.Addr, error) {
+	n.asked.Add(1)
 	addr := *n.addr.Load()
 	if addr == "" {
 		return nil, &net.DNSError{Err: "no such host", Name: "peer.example"}
