@@ -55,20 +55,33 @@ func Load(files []string, read func(string) ([]byte, error), log *slog.Logger, l
 // files of equal names keep as much of their path as tells them apart.
 func machineNames(files []string) []string {
 	names := make([]string, len(files))
-	times := map[string]int{}
-	for i, f := range files {
-		names[i] = strings.TrimSuffix(filepath.Base(f), filepath.Ext(f))
-		if f == "-" {
-			names[i] = "stdin"
+	for step, form := range []func(string) string{
+		func(f string) string { return stem(filepath.Base(f)) },
+		func(f string) string { return stem(filepath.ToSlash(filepath.Clean(f))) },
+		func(f string) string { return filepath.ToSlash(filepath.Clean(f)) },
+	} {
+		times := map[string]int{}
+		for _, name := range names {
+			times[name]++
 		}
-		times[names[i]]++
-	}
-	for i, f := range files {
-		if times[names[i]] > 1 {
-			names[i] = strings.TrimSuffix(filepath.ToSlash(filepath.Clean(f)), filepath.Ext(f))
+		for i, f := range files {
+			switch {
+			case f == "-":
+				names[i] = "stdin"
+			case step == 0 || times[names[i]] > 1:
+				names[i] = form(f)
+			}
 		}
 	}
 	return names
+}
+
+// stem is a path without its ending.
+func stem(path string) string {
+	if s := strings.TrimSuffix(path, filepath.Ext(path)); s != "" {
+		return s
+	}
+	return path
 }
 
 // collisions finds the elements of the lab that need the same thing of the host.

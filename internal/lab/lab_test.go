@@ -155,6 +155,10 @@ func TestMachineNames(t *testing.T) {
 		{[]string{"x/net.tme", "y/net.tme", "z.tme"}, []string{"x/net", "y/net", "z"}},
 		{[]string{"SUN4-75"}, []string{"SUN4-75"}},
 		{[]string{"-"}, []string{"stdin"}},
+		{[]string{"a.tme", "a.txt", "b.tme"}, []string{"a.tme", "a.txt", "b"}},
+		{[]string{"-", "stdin.tme"}, []string{"stdin", "stdin.tme"}},
+		{[]string{".tme"}, []string{".tme"}},
+		{[]string{"x/a.tme", "./x//a.tme"}, []string{"x/a.tme", "x/a.tme"}}, // one file
 	} {
 		if got := machineNames(test.files); !slices.Equal(got, test.want) {
 			t.Errorf("%v: %v, want %v", test.files, got, test.want)
