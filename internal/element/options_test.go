@@ -125,6 +125,10 @@ func TestValues(t *testing.T) {
 		{"10.0.0.1/24", prefix, "fault"},
 		{"60", seconds, "1m0s"},
 		{"-1", seconds, "fault"},
+		{"010", seconds, "10s"},
+		{"0x10", seconds, "16s"},
+		{"0b11", seconds, "fault"},
+		{"1_0", seconds, "fault"},
 	} {
 		if got := ask(test.text, test.read); got != test.want {
 			t.Errorf("%q reads as %s, want %s", test.text, got, test.want)

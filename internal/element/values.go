@@ -45,7 +45,11 @@ func (v Values) pos(i int) tmesh.Pos {
 
 // Int is a decimal or 0x number from low to high.
 func (v Values) Int(i, low, high int) (int, error) {
-	n, err := strconv.ParseInt(v.Text(i), 0, 64)
+	text, base := v.Text(i), 10
+	if digits, ok := strings.CutPrefix(text, "0x"); ok {
+		text, base = digits, 16
+	}
+	n, err := strconv.ParseInt(text, base, 64)
 	if err != nil || n < int64(low) || n > int64(high) {
 		return 0, v.Faultf(i, "%q is not a number from %d to %d", v.Text(i), low, high)
 	}
