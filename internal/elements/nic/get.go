@@ -3,10 +3,10 @@ package nic
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"time"
 
@@ -28,10 +28,7 @@ func (i *Interface) prepareGet(args element.Args) (element.Command, error) {
 			if err != nil || u.Scheme != "http" || u.Hostname() == "" {
 				return v.Faultf(0, "%q is not a URL such as http://10.0.77.1/", target)
 			}
-			if _, err := netip.ParseAddr(u.Hostname()); err != nil && len(i.host.Nameservers()) == 0 {
-				return v.Faultf(0, "%q is not an IP address, and without dns ADDR the built-in host resolves no names", u.Hostname())
-			}
-			return nil
+			return i.checkTarget(v, u.Hostname())
 		}},
 		{Name: "timeout", Values: "SECONDS", Set: func(v element.Values) (err error) {
 			timeout, err = decimalSeconds(v)
@@ -46,9 +43,12 @@ func (i *Interface) prepareGet(args element.Args) (element.Command, error) {
 		return nil, err
 	}
 	return func(ctx context.Context, out io.Writer) error {
-		ctx, cancel := context.WithTimeout(ctx, timeout)
+		ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("not done within %v", timeout))
 		defer cancel()
 		if err := i.get(ctx, target, sum, out); err != nil {
+			if errors.Is(err, context.DeadlineExceeded) {
+				err = context.Cause(ctx)
+			}
 			return fmt.Errorf("get %s: %w", target, err)
 		}
 		return nil

@@ -176,6 +176,11 @@ func TestCommandFaults(t *testing.T) {
 		{"arp now", `1:5: unknown option "now"`},
 		{"ping", "1:1: ping wants ADDR|NAME"},
 		{"ping 10.0.0.1", "1:6: ping: le0 has no IPv4 address"},
+		{"ping ::ffff:10.0.0.1", "1:6: ping: le0 has no IPv4 address"},
+		{"ping ::1", "1:6: ping: ::1 is no address of a station on the wire"},
+		{"ping ::", "1:6: ping: :: is no address of a station on the wire"},
+		{"get http://127.0.0.1/", "1:5: get: 127.0.0.1 is no address of a station on the wire"},
+		{"get http://10.0.0.1/", "1:5: get: le0 has no IPv4 address"},
 		{"ping www.example", `1:6: ping: "www.example" is not an IP address`},
 		{"ping fd00::2 count 0", `1:20: count: "0" is not a number from 1`},
 		{"ping fd00::2 interval 0", "1:23: interval"},
@@ -196,6 +201,15 @@ func TestCommandFaults(t *testing.T) {
 	for _, line := range []string{"ping www.example count 2", "get http://www.example:8080/x sum"} {
 		named := build(t, "tme/ic/am7990", "le0", "inet 10.0.0.1 dns 10.0.0.2 dns 10.0.0.3")
 		if _, err := named.Prepare(words(line)); err != nil {
+			t.Errorf("%s: %v", line, err)
+		}
+	}
+	only4 := build(t, "tme/ic/am7990", "le0", "inet 169.254.0.1")
+	if _, err := only4.Prepare(words("ping fd00::2")); err == nil || !strings.Contains(err.Error(), "le0 has no IPv6 address but a link-local one") {
+		t.Errorf("a command to a family that the host has not: %v", err)
+	}
+	for _, line := range []string{"ping fe80::1", "ping ff02::1", "ping 169.254.0.2", "get http://169.254.0.2/"} {
+		if _, err := only4.Prepare(words(line)); err != nil {
 			t.Errorf("%s: %v", line, err)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"strconv"
 	"time"
 
@@ -30,7 +31,7 @@ func (i *Interface) preparePing(args element.Args) (element.Command, error) {
 	err := args.Parse([]element.Option{
 		{Name: "ping", Values: "ADDR|NAME", Set: func(v element.Values) error {
 			p.target = v.Text(0)
-			return i.checkTarget(v)
+			return i.checkTarget(v, p.target)
 		}},
 		{Name: "count", Values: "N", Set: func(v element.Values) (err error) {
 			p.count, err = v.Int(0, 1, 1_000_000)
@@ -55,17 +56,25 @@ func (i *Interface) preparePing(args element.Args) (element.Command, error) {
 	return func(ctx context.Context, out io.Writer) error { return p.run(ctx, i.host, out) }, nil
 }
 
-// checkTarget says whether value 0 can ever be reached: an address of a family
-// that the host has, or a name where it has a name server.
-func (i *Interface) checkTarget(v element.Values) error {
-	a, err := netip.ParseAddr(v.Text(0))
-	switch {
-	case err != nil && len(i.host.Nameservers()) == 0:
-		return v.Faultf(0, "%q is not an IP address, and without dns ADDR the built-in host resolves no names", v.Text(0))
-	case err != nil:
+// checkTarget says whether a target, which value 0 names, can ever be reached: an
+// address of a family that the host has, or a name where it has a name server.
+func (i *Interface) checkTarget(v element.Values, target string) error {
+	a, err := netip.ParseAddr(target)
+	if err != nil {
+		if len(i.host.Nameservers()) == 0 {
+			return v.Faultf(0, "%q is not an IP address, and without dns ADDR the built-in host resolves no names", target)
+		}
 		return nil
-	case a.Is4() && !i.host.Addrs()[0].Addr().Is4():
+	}
+	has4 := slices.ContainsFunc(i.host.Addrs(), func(p netip.Prefix) bool { return p.Addr().Is4() })
+	has6 := slices.ContainsFunc(i.host.Addrs(), func(p netip.Prefix) bool { return p.Addr().Is6() && !p.Addr().IsLinkLocalUnicast() })
+	switch a = a.Unmap(); {
+	case a.IsUnspecified() || a.IsLoopback():
+		return v.Faultf(0, "%s is no address of a station on the wire", a)
+	case a.Is4() && !has4:
 		return v.Faultf(0, "%s has no IPv4 address: give it inet ADDR", i.env.Name)
+	case a.Is6() && !has6 && !a.IsLinkLocalUnicast() && !a.IsMulticast():
+		return v.Faultf(0, "%s has no IPv6 address but a link-local one: give it inet6 ADDR/LEN", i.env.Name)
 	}
 	return nil
 }

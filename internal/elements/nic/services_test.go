@@ -101,8 +101,8 @@ func TestGetLarge(t *testing.T) {
 	if want := fmt.Sprintf("%d bytes, sha256 %x, ", size, hash.Sum(nil)); err != nil || !strings.HasPrefix(out, want) {
 		t.Errorf("%v: %swant %s", err, out, want)
 	}
-	if _, err := command(t, a, "get http://10.0.0.2/bytes/1000000000 sum timeout 0.05"); err == nil {
-		t.Error("a gigabyte came within 50 ms")
+	if _, err = command(t, a, "get http://10.0.0.2/bytes/1000000000 sum timeout 0.05"); err == nil || !strings.HasSuffix(err.Error(), ": not done within 50ms") {
+		t.Errorf("a gigabyte within 50 ms: %v", err)
 	}
 }
 
