@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -13,11 +14,18 @@ import (
 // the default route's. Where there is none, why says so.
 func (c *Changes) uplink(ip6 bool, asked string) (name, why string, err error) {
 	if asked != "" {
-		if _, err := c.ns.netlink.LinkByName(asked); err != nil {
+		if asked == c.link.Name {
+			return "", "", fmt.Errorf("nat by %s: that is the tap device itself, and no way out; name the interface by which this host reaches the outside", asked)
+		}
+		link, err := c.ns.netlink.LinkByName(asked)
+		if err != nil {
 			if errors.As(err, new(netlink.LinkNotFoundError)) {
 				return "", "", fmt.Errorf("nat by %s: there is no interface of that name", asked)
 			}
 			return "", "", fmt.Errorf("look up interface %s: %w", asked, err)
+		}
+		if link.Attrs().Flags&net.FlagLoopback != 0 {
+			return "", "", fmt.Errorf("nat by %s: that is the loopback, and no way out; name the interface by which this host reaches the outside", asked)
 		}
 		return asked, "", nil
 	}
