@@ -37,7 +37,7 @@ func (c *Changes) table() string { return tablePrefix + c.link.Name }
 // process killed in between leaves an undo without an act, never the reverse.
 func (c *Changes) record(e entry) error {
 	own := e.Link.Name == c.link.Name || isSwitchOf(e.Path, c.link.Name)
-	if c.fleeting && own && e.Verb != verbGuard {
+	if c.fleeting && own {
 		return nil
 	}
 	nft, err := c.ns.nft()
@@ -71,8 +71,8 @@ func noNftables(err error) bool {
 }
 
 // Undo takes back all changes, the last one first. An act that cannot be undone
-// does not keep the others; all errors are reported. What somebody else has
-// changed or removed since then stays as it is.
+// does not keep the others; all errors are reported. A switch that somebody else
+// has set since then stays as it is, and what was removed stays away.
 func (c *Changes) Undo() error {
 	if len(c.entries) == 0 && !c.written {
 		return nil
@@ -88,7 +88,9 @@ func (c *Changes) Undo() error {
 		others, err = c.ns.tables()
 		errs = append(errs, err)
 	}
-	errs = append(errs, c.ns.undo(c.entries, c.without(others)))
+	// What a killed process holds, nobody needs.
+	living := slices.DeleteFunc(c.without(others), func(t table) bool { return t.abandoned("") })
+	errs = append(errs, c.ns.undo(c.entries, living))
 	if c.written {
 		errs = append(errs, c.ns.deleteTable(c.table()))
 	}
@@ -111,15 +113,15 @@ func (n *Namespace) undo(entries []entry, others []table) error {
 			errs = append(errs, fmt.Errorf("undo %q: %w", e, explain(err)))
 		}
 	}
+	if _, ok := findSwitch([]table{{entries: entries}}, allForwarding6); ok {
+		errs = append(errs, n.guard(guarded(others)))
+	}
 	return errors.Join(errs...)
 }
 
 func (n *Namespace) undoOne(e entry, others []table) error {
-	switch e.Verb {
-	case verbSwitch:
+	if e.Verb == verbSwitch {
 		return n.putBack(e, others)
-	case verbGuard:
-		return n.guard(guarded(others))
 	}
 	e.Link.ns = n
 	link, err := e.Link.get()

@@ -134,7 +134,7 @@ func TestSharedUplink(t *testing.T) {
 				}
 				for i, at := range order {
 					for _, p := range paths {
-						if on, _ := n.readSwitch(p); on != "1" {
+						if on, _ := n.readSwitch(p); on == "0" {
 							t.Errorf("with %d sharers left %s is %s", len(order)-i, p, on)
 						}
 					}
@@ -162,21 +162,80 @@ func TestReclaimSparesTheLiving(t *testing.T) {
 	n := openHere(t)
 	before := switchesNow(t)
 	c := masqueradeOn(t, n, "tapa", "10.1.0.0/24")
-	dead := must(self())
-	dead.start++
-	run(t, "nft", `add table inet tmelink-tapd; add chain inet tmelink-tapd journal; `+
-		`add rule inet tmelink-tapd journal counter comment "`+dead.String()+`"; `+
-		`add rule inet tmelink-tapd journal counter comment "sysctl ipv4/conf/up0/forwarding 0 1"`)
+	killedSharer(t)
 	if err := n.Reclaim(context.Background(), "", quiet); err != nil {
 		t.Error(err)
 	}
 	if rules := run(t, "nft", "list", "ruleset"); strings.Contains(rules, "tmelink-tapd") || !strings.Contains(rules, "tmelink-tapa") {
 		t.Errorf("the tables are now\n%s", rules)
 	}
-	if on, _ := n.readSwitch("ipv4/conf/up0/forwarding"); on != "1" {
+	if on, _ := n.readSwitch("ipv4/conf/up0/forwarding"); on == "0" {
 		t.Error("the living one's switch was put back")
 	}
 	undo(t, c)
+	sameSwitches(t, before)
+}
+
+// killedSharer writes the journal of a process that has shared up0 and was killed.
+func killedSharer(t *testing.T) {
+	t.Helper()
+	dead := must(self())
+	dead.start++
+	run(t, "nft", `add table inet tmelink-tapd; add chain inet tmelink-tapd journal; `+
+		`add rule inet tmelink-tapd journal counter comment "`+dead.String()+`"; `+
+		`add rule inet tmelink-tapd journal counter comment "sysctl ipv4/conf/up0/forwarding 0 2"`)
+}
+
+// TestUndoDoesNotCountTheDead ends the last living of two that shared an uplink,
+// of which the other was killed: nobody may come to take its traces back.
+func TestUndoDoesNotCountTheDead(t *testing.T) {
+	nstest.InNamespace(t)
+	uplinkCable(t)
+	n := openHere(t)
+	before := switchesNow(t)
+	c := masqueradeOn(t, n, "tapa", "10.1.0.0/24")
+	killedSharer(t)
+	undo(t, c)
+	if on, _ := n.readSwitch("ipv4/conf/up0/forwarding"); on != "0" {
+		t.Errorf("the last one to end left forwarding at %s", on)
+	}
+	if err := n.Reclaim(context.Background(), "", quiet); err != nil {
+		t.Error(err)
+	}
+	sameSwitches(t, before)
+}
+
+// TestForwardingOfOthers has somebody turn forwarding on for all interfaces
+// while there is NAT, as container engines do: it is theirs then.
+func TestForwardingOfOthers(t *testing.T) {
+	nstest.InNamespace(t)
+	uplinkCable(t)
+	n := openHere(t)
+	first := masqueradeOn(t, n, "tapa", "10.1.0.0/24")
+	if err := n.writeSwitch("ipv4/ip_forward", "1"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { n.writeSwitch("ipv4/ip_forward", "0") })
+	before := switchesNow(t)
+	second := masqueradeOn(t, n, "tapb", "10.2.0.0/24")
+	undo(t, first)
+	undo(t, second)
+	sameSwitches(t, before)
+}
+
+// TestNoWayOut asks for NAT by interfaces that lead nowhere.
+func TestNoWayOut(t *testing.T) {
+	nstest.InNamespace(t)
+	n := openHere(t)
+	before := switchesNow(t)
+	c := n.Change(openTAP(t, n, "tapa"))
+	for uplink, want := range map[string]string{"tapa": "the tap device itself", "lo": "the loopback", "nope": "no interface of that name"} {
+		_, err := c.Masquerade(context.Background(), NAT{Networks: prefixes("10.1.0.0/24"), Uplink: uplink}, quiet)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("nat by %s: the error is %v, want %q in it", uplink, err, want)
+		}
+		undo(t, c)
+	}
 	sameSwitches(t, before)
 }
 

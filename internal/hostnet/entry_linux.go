@@ -18,7 +18,6 @@ const (
 	verbHardwareAddr = "hwaddr"  // hwaddr IFACE INDEX OLD
 	verbAddress      = "address" // address IFACE INDEX ADDR/LEN
 	verbMaster       = "master"  // master IFACE INDEX OLDINDEX, 0 being none
-	verbGuard        = "guard"   // guard IFACE INDEX
 	verbSwitch       = "sysctl"  // sysctl PATH OLD NEW
 )
 
@@ -67,7 +66,7 @@ func parseEntry(line string) (entry, error) {
 		e.Value = f[3]
 	}
 	switch e.Verb {
-	case verbUp, verbGuard:
+	case verbUp:
 		if e.Value != "" {
 			return bad("it has no value")
 		}

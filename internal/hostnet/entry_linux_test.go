@@ -14,7 +14,6 @@ func TestEntries(t *testing.T) {
 		"address tap0 7 10.0.77.1/24",
 		"address tap0 7 fd00::1/64",
 		"master tap0 7 0",
-		"guard tap0 7",
 		"sysctl ipv4/conf/eth0.100/forwarding 0 1",
 		"sysctl ipv6/conf/all/forwarding 0 1",
 		"sysctl ipv6/conf/eth0/accept_ra 1 2",

@@ -15,17 +15,22 @@ import (
 // (net.ipv4.conf.X.forwarding; ip_route_input_slow, net/ipv4/route.c), so that
 // the two interfaces' switches are enough. IPv6 has such a switch from Linux
 // 6.17 on (force_forwarding; Documentation/networking/ip-sysctl.rst).
+//
+// IPv4's switch is on with any number but 0, and gets a 2. Who turns forwarding
+// on for all interfaces later, as container engines do when they start, makes it
+// a 1 (inet_forward_change, net/ipv4/devinet.c), by which Undo knows that it is
+// not its own to turn off any more.
 func (c *Changes) forward(t Translation, others []table, log *slog.Logger) error {
-	pattern := "ipv4/conf/%s/forwarding"
+	pattern, on := "ipv4/conf/%s/forwarding", "2"
 	if t.Network.Addr().Is6() {
-		pattern = "ipv6/conf/%s/" + forwardOne6
+		pattern, on = "ipv6/conf/%s/"+forwardOne6, "1"
 		_, err := c.ns.readSwitch(fmt.Sprintf(pattern, c.link.Name))
 		if errors.Is(err, os.ErrNotExist) {
 			return c.forwardAll6(others, log)
 		}
 	}
 	for _, iface := range []string{c.link.Name, t.Uplink} {
-		if err := c.setSwitch(fmt.Sprintf(pattern, iface), "1", others); err != nil {
+		if err := c.switchOn(fmt.Sprintf(pattern, iface), on, others); err != nil {
 			return err
 		}
 	}
@@ -59,7 +64,7 @@ func (c *Changes) forwardAll6(others []table, log *slog.Logger) error {
 	for _, i := range interfaces {
 		path := "ipv6/conf/" + i + "/accept_ra"
 		if ra, err := c.ns.readSwitch(path); err == nil && ra == "1" {
-			if err := c.setSwitch(path, "2", others); err != nil {
+			if err := c.setSwitch(path, "1", "2"); err != nil {
 				return err
 			}
 		}
@@ -72,19 +77,16 @@ func (c *Changes) forwardAll6(others []table, log *slog.Logger) error {
 			}
 		}
 	}
-	if err := c.standGuard(others); err != nil {
+	// The guard must stand when the switch is on, and be known to a journal
+	// before it stands.
+	if err := c.record(entry{Verb: verbSwitch, Path: allForwarding6, Value: now, New: "1"}); err != nil {
+		return err
+	}
+	if err := c.ns.guard(append(guarded(others), c.link.Name)); err != nil {
 		return err
 	}
 	log.Info("this kernel has one switch of IPv6 forwarding for all interfaces: it is on now, and a rule drops what is not for a tap device", "table", "inet "+guardTable)
-	return c.setSwitch(allForwarding6, "1", others)
-}
-
-// standGuard adds the TAP device to those that the guard lets through.
-func (c *Changes) standGuard(others []table) error {
-	if err := c.record(entry{Verb: verbGuard, Link: c.link}); err != nil {
-		return err
-	}
-	return c.ns.guard(append(guarded(others), c.link.Name))
+	return c.ns.writeSwitch(allForwarding6, "1")
 }
 
 const allForwarding6 = "ipv6/conf/all/forwarding"
@@ -103,7 +105,7 @@ func (c *Changes) shareAll6(holder table, others []table) error {
 			}
 		}
 	}
-	return c.standGuard(others)
+	return c.ns.guard(append(guarded(others), c.link.Name))
 }
 
 // interfaces6 names all that have switches of IPv6, `default` included.

@@ -2,6 +2,7 @@ package hostnet
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
@@ -66,13 +67,12 @@ func addGuard(nft *nftables.Conn, t *nftables.Table, taps []string) error {
 	return nil
 }
 
-// guarded names the TAP devices of all guard entries in journals.
-func guarded(tables []table) (taps []string) {
-	for _, t := range tables {
-		for _, e := range t.entries {
-			if e.Verb == verbGuard {
-				taps = append(taps, e.Link.Name)
-			}
+// guarded names the TAP devices whose journals have the switch that makes a
+// guard necessary.
+func guarded(journals []table) (taps []string) {
+	for _, t := range journals {
+		if _, ok := findSwitch([]table{t}, allForwarding6); ok {
+			taps = append(taps, strings.TrimPrefix(t.name, tablePrefix))
 		}
 	}
 	return taps

@@ -30,25 +30,28 @@ func (n *Namespace) writeSwitch(path, value string) error {
 	return nil
 }
 
-// setSwitch sets a switch and remembers what it was: what an earlier process
-// found, where another one has set it already. The namespace is locked, and
-// others are the journals in it.
-func (c *Changes) setSwitch(path, value string, others []table) error {
+// switchOn turns a switch of forwarding on and remembers what it was: what an
+// earlier process found, where another one has turned it on already. One that
+// somebody else has turned on stays theirs. The namespace is locked, and others
+// are the journals in it.
+func (c *Changes) switchOn(path, on string, others []table) error {
 	now, err := c.ns.readSwitch(path)
 	if err != nil {
 		return fmt.Errorf("read %s: %w", sysctlName(path), err)
 	}
-	e := entry{Verb: verbSwitch, Path: path, Value: now, New: value}
-	if theirs, ok := findSwitch(others, path); ok {
-		e.Value = theirs.Value
-	} else if now == value {
+	before := now
+	if theirs, ok := findSwitch(others, path); ok && theirs.New == now {
+		before = theirs.Value
+	} else if now != "0" {
 		return nil
 	}
-	if err := c.record(e); err != nil {
+	return c.setSwitch(path, before, on)
+}
+
+// setSwitch sets a switch, for which before is to be put back.
+func (c *Changes) setSwitch(path, before, value string) error {
+	if err := c.record(entry{Verb: verbSwitch, Path: path, Value: before, New: value}); err != nil {
 		return err
-	}
-	if now == value {
-		return nil
 	}
 	return c.ns.writeSwitch(path, value)
 }

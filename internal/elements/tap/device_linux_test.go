@@ -358,7 +358,7 @@ func TestKilledProcess(t *testing.T) {
 	if !strings.Contains(rules, "table inet tmelink-tapp") || !strings.Contains(rules, "table inet tmelink-tapy") {
 		t.Fatalf("the killed processes left no traces to take back:\n%s", rules)
 	}
-	if on := strings.TrimSpace(readFile(t, "/proc/sys/net/ipv4/conf/upx/forwarding")); on != "1" {
+	if on := strings.TrimSpace(readFile(t, "/proc/sys/net/ipv4/conf/upx/forwarding")); on == "0" {
 		t.Fatalf("forwarding is %s after the kill", on)
 	}
 	r := start(t, "tme/host/tun/tap", "interface tapz")
