@@ -27,7 +27,7 @@ func init() {
 		Path:    "tme/host/bsd/bpf",
 		Summary: "a place on an Ethernet interface of the host, by packet sockets",
 		Doc: "The machine takes part in the Ethernet of an interface of the host: a network card's, a bridge's, or the TAP of another element or program. " +
-			"It hears what the interface receives, what the host itself sends there and what other packet sockets send, as far as it is for the machine's addresses, for broadcast or for a group that it joined. Behind a link or a switch, and with promisc, it hears everything.\n\n" +
+			"It hears what the interface receives, what the host itself sends there and what other packet sockets send, as far as it is for the machine's addresses, for broadcast or for a group that it joined. Behind a link or a switch, and with promisc, it hears everything. The host itself hears the machine only on a TAP whose owner reflects, as tme/host/tun/tap does: on a network card or a bridge the kernel sends a packet socket's frames out and not up. To talk to the host there, join its bridge with tme/host/tun/tap bridge NAME.\n\n" +
 			"On a TAP whose owner reflects to the host what packet sockets put on it, the copies are told by their source addresses: what was sent from an address here, or seen going out, is not taken in again for 5 seconds.\n\n" +
 			"Where the interface does not exist yet, as when another machine's TAP is to make it, start waits up to 5 seconds for it. An interface that goes down is waited for; one that is removed ends the connection.\n\n" +
 			"Needs root or CAP_NET_RAW on Linux, and the right to open /dev/bpf elsewhere. Windows has no packet sockets.",
