@@ -30,6 +30,8 @@ type actor struct {
 	claim  []element.Claim
 	fail   bool
 	wait   string // "", or the gate that it waits for
+	opens  string // "", or the gate that its Start opens
+	after  string // "", or the gate that its Start waits for
 	closed *bool
 }
 
@@ -48,6 +50,13 @@ func gate(name string) chan struct{} {
 	return gates[name]
 }
 
+// forget lets a gate be used by the next run of a test.
+func forget(name string) {
+	mu.Lock()
+	defer mu.Unlock()
+	delete(gates, name)
+}
+
 func newActor(env element.Env, args element.Args) (element.Element, error) {
 	a := &actor{name: env.Name, closed: new(bool)}
 	mu.Lock()
@@ -56,6 +65,8 @@ func newActor(env element.Env, args element.Args) (element.Element, error) {
 	return a, args.Parse([]element.Option{
 		{Name: "fail", Set: func(element.Values) error { a.fail = true; return nil }},
 		{Name: "wait", Values: "GATE", Set: func(v element.Values) error { a.wait = v.Text(0); return nil }},
+		{Name: "opens", Values: "GATE", Set: func(v element.Values) error { a.opens = v.Text(0); return nil }},
+		{Name: "after", Values: "GATE", Set: func(v element.Values) error { a.after = v.Text(0); return nil }},
 		{Name: "port", Values: "N", Set: func(v element.Values) error {
 			n, err := v.Port(0)
 			a.claim = append(a.claim, element.Claim{Pos: v.Words[0].Pos, Proto: "udp", Local: "10.0.0.1", Port: n})
@@ -70,6 +81,12 @@ func (a *actor) WaitingFor() string                         { return a.wait }
 func (a *actor) Close() error                               { *a.closed = true; return nil }
 
 func (a *actor) Start(context.Context) error {
+	if a.opens != "" {
+		close(gate(a.opens))
+	}
+	if a.after != "" {
+		<-gate(a.after)
+	}
 	if a.fail {
 		return errors.New("open nothing: as asked")
 	}
@@ -220,6 +237,7 @@ func TestOnceWithACommandThatFails(t *testing.T) {
 }
 
 func TestWaitingDelaysOnlyItsOwnMachine(t *testing.T) {
+	defer forget("peer-of-a")
 	defer goleak.VerifyNone(t)
 	l, _ := load(map[string]string{
 		"a.tme": "x: tme/test/actor wait peer-of-a\ncommand x late\n",
@@ -243,10 +261,11 @@ func TestWaitingDelaysOnlyItsOwnMachine(t *testing.T) {
 }
 
 func TestFailedStartEndsAllAndUndoes(t *testing.T) {
+	defer forget("x-started")
 	defer goleak.VerifyNone(t)
 	l, _ := load(map[string]string{
-		"a.tme": "x: tme/test/actor wait nobody\n",
-		"b.tme": "y: tme/test/actor\nz: tme/test/actor fail\n",
+		"a.tme": "x: tme/test/actor wait nobody opens x-started\n",
+		"b.tme": "y: tme/test/actor\nz: tme/test/actor after x-started fail\n",
 	})
 	var out, progress output
 	err := l.Run(context.Background(), Options{Output: &out, Progress: &progress})
