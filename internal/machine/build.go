@@ -2,6 +2,8 @@ package machine
 
 import (
 	"log/slog"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -130,7 +132,8 @@ func (b *builder) make(s *tmesh.Element) *named {
 
 // checkAliases complains of aliases that lead in a circle or nowhere.
 func (b *builder) checkAliases() {
-	for name, a := range b.aliases {
+	for _, name := range slices.Sorted(maps.Keys(b.aliases)) { // so that a circle is told at the same alias every time
+		a := b.aliases[name]
 		if _, ok := b.named[b.follow(name)]; ok {
 			continue
 		}
