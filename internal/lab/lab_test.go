@@ -17,6 +17,7 @@ import (
 
 	"tmelink/internal/element"
 	"tmelink/internal/ethernet"
+	"tmelink/internal/nstest"
 	"tmelink/internal/tmesh"
 )
 
@@ -139,24 +140,9 @@ func keys(m map[string]string) func(func(string) bool) {
 	}
 }
 
-type output struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
+type output struct{ nstest.Buffer }
 
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.String()
-}
-
-// eventually waits until an output contains a text.
+// expect waits until an output contains a text.
 func (o *output) expect(t *testing.T, text string) {
 	t.Helper()
 	for end := time.Now().Add(10 * time.Second); !strings.Contains(o.String(), text); time.Sleep(time.Millisecond) {

@@ -127,7 +127,7 @@ func (h *Host) Try(name string, args ...string) (string, error) {
 // Process is a program that runs in the background of a test.
 type Process struct {
 	Cmd  *exec.Cmd
-	out  *lockedBuffer
+	out  *Buffer
 	done chan struct{}
 	err  error
 }
@@ -142,7 +142,7 @@ func (h *Host) Start(name string, args ...string) *Process {
 // Start is Host.Start for the namespace that the test runs in.
 func Start(t testing.TB, name string, args ...string) *Process {
 	t.Helper()
-	p := &Process{Cmd: exec.Command(name, args...), out: &lockedBuffer{}, done: make(chan struct{})}
+	p := &Process{Cmd: exec.Command(name, args...), out: &Buffer{}, done: make(chan struct{})}
 	p.Cmd.Stdout, p.Cmd.Stderr = p.out, p.out
 	p.Cmd.SysProcAttr = endWithParent()
 	if err := p.Cmd.Start(); err != nil {
@@ -226,18 +226,21 @@ func must(t testing.TB, name string, args ...string) string {
 	return string(out)
 }
 
-type lockedBuffer struct {
+// Buffer is a text that one goroutine writes while another reads it, such as a
+// log. The zero Buffer is empty.
+type Buffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
 }
 
-func (b *lockedBuffer) Write(p []byte) (int, error) {
+func (b *Buffer) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.b.Write(p)
 }
 
-func (b *lockedBuffer) String() string {
+// String is what was written until now.
+func (b *Buffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.b.String()

@@ -30,7 +30,7 @@ type testLink struct {
 	t    testing.TB
 	elem element.Element
 	port ethernet.Port
-	log  *logBuffer
+	log  *nstest.Buffer
 
 	mu     sync.Mutex
 	frames [][]byte
@@ -38,23 +38,6 @@ type testLink struct {
 
 	writing sync.Mutex   // a port has one writer at a time
 	onFrame func([]byte) // called by the reader; set before start
-}
-
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 // build makes a link that is not started yet and is closed when the test ends,
@@ -66,7 +49,7 @@ func build(t testing.TB, text string) *testLink {
 	if !ok {
 		t.Fatal("the type is not registered")
 	}
-	l := &testLink{t: t, log: &logBuffer{}}
+	l := &testLink{t: t, log: &nstest.Buffer{}}
 	args, _ := argsOf(text)
 	log := slog.New(slog.NewTextHandler(l.log, nil)).With("machine", "m", "element", "link0")
 	elem, err := typ.New(element.Env{Machine: "m", Name: "link0", Log: log}, args)

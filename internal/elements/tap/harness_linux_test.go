@@ -11,7 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -22,28 +21,10 @@ import (
 	"tmelink/internal/nstest"
 )
 
-// logBuffer is a log that tests read.
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
 // running is an element that has started.
 type running struct {
 	*tap
-	log    *logBuffer
+	log    *nstest.Buffer
 	closed bool
 }
 
@@ -65,7 +46,7 @@ func tryStart(t testing.TB, path, text string) (*running, error) {
 
 func tryStartIn(ctx context.Context, t testing.TB, path, text string) (*running, error) {
 	t.Helper()
-	log := &logBuffer{}
+	log := &nstest.Buffer{}
 	env := element.Env{Machine: "m", Name: "tap1", Dir: t.TempDir(), Log: slog.New(slog.NewTextHandler(log, nil))}
 	e, err := build(t, path, text, env)
 	if err != nil {
