@@ -6,6 +6,8 @@
 // as borrowed byte slices; nothing here keeps one.
 package ethernet
 
+import "strings"
+
 // Port is one Ethernet attachment point. One goroutine reads it and another
 // writes it; Close may be called by any goroutine, more than once.
 type Port interface {
@@ -65,6 +67,21 @@ type Reflector interface {
 	ReflectOnly()
 }
 
+// Multiqueue is a Port whose frames come in by several queues side by side, each
+// read by a goroutine of its own.
+type Multiqueue interface {
+	Port
+	// Readers are what reads each queue, by the contract of ReadFrames; the
+	// first is the port itself. There are as many as long as the port lives
+	// once the element has started.
+	Readers() []Reader
+}
+
+// Reader is the side of a Port that gives frames.
+type Reader interface {
+	ReadFrames() ([]Frame, error)
+}
+
 // Frame is one Ethernet frame, destination address first, without frame check
 // sequence; or, where Needs is not zero, a frame that somebody still has to
 // finish.
@@ -101,3 +118,17 @@ const Segmentation = TSO4 | TSO6 | USO
 
 // Takes says whether all that a frame needs is in the set.
 func (o Offloads) Takes(f *Frame) bool { return f.Needs&^o == 0 }
+
+// String lists the offloads, for logs: "checksum tso4 tso6 uso", or "none".
+func (o Offloads) String() string {
+	var names []string
+	for i, name := range []string{"checksum", "tso4", "tso6", "uso"} {
+		if o&(1<<i) != 0 {
+			names = append(names, name)
+		}
+	}
+	if names == nil {
+		return "none"
+	}
+	return strings.Join(names, " ")
+}

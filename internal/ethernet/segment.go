@@ -19,6 +19,8 @@ const (
 	tcpFlags = 13 // offset of the byte with the flags
 	flagFIN  = 0x01
 	flagPSH  = 0x08
+	flagACK  = 0x10
+	flagECE  = 0x40
 	flagCWR  = 0x80
 )
 
@@ -177,20 +179,25 @@ func (l *layout) parseIPv6(data []byte) bool {
 		return false
 	}
 	l.src, l.dst = ip[8:24], ip[24:40]
+	var at int
+	l.protocol, at = skipExtensions(ip)
+	l.transport = l.network + at
+	return at <= len(ip)
+}
+
+// skipExtensions gives the protocol that follows the extension headers of an
+// IPv6 packet, and where it begins; protocol 255, which is reserved, where they
+// end beyond the packet or hide the address that a checksum covers: a routing
+// header does that which is not used up.
+func skipExtensions(ip []byte) (protocol uint8, at int) {
 	next, at := ip[6], ipv6HeaderLen
 	for next == hopByHop || next == routing || next == destinationOptions {
-		if at+8 > len(ip) {
-			return false
-		}
-		// A routing header that is not used up hides the address that the
-		// checksum covers.
-		if next == routing && ip[at+3] != 0 {
-			return false
+		if at+8 > len(ip) || next == routing && ip[at+3] != 0 {
+			return 255, at
 		}
 		next, at = ip[at], at+(int(ip[at+1])+1)*8
 	}
-	l.protocol, l.transport = next, l.network+at
-	return at <= len(ip)
+	return next, at
 }
 
 // parseTransport finds the payload, and gives the offset of the checksum field.
@@ -257,5 +264,9 @@ func (l *layout) writeHeaders(segment []byte, i, from int, last bool) {
 	}
 	binary.BigEndian.PutUint16(field, 0)
 	sum := InternetSum(t, PseudoSum(l.src, l.dst, l.protocol, len(t)))
-	binary.BigEndian.PutUint16(field, finishChecksum(sum))
+	if l.protocol == protoTCP {
+		binary.BigEndian.PutUint16(field, ^sum) // zero means zero
+	} else {
+		binary.BigEndian.PutUint16(field, finishChecksum(sum))
+	}
 }
