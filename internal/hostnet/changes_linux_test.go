@@ -68,11 +68,11 @@ func openHere(t testing.TB) *Namespace {
 
 func openTAP(t testing.TB, n *Namespace, name string) *TAP {
 	t.Helper()
-	tap, err := n.OpenTAP(TunNode, name)
+	tap, err := n.OpenTAP(TAPOptions{Name: name})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { tap.File.Close() })
+	t.Cleanup(func() { tap.Close() })
 	return tap
 }
 
@@ -410,6 +410,6 @@ func TestWatch(t *testing.T) {
 	stop()
 	stop()
 	n.Close()
-	tap.File.Close()
+	tap.Close()
 	goleak.VerifyNone(t, ignore)
 }

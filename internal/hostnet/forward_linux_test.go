@@ -12,7 +12,7 @@ import (
 
 // wire carries frames between two TAP devices until the test ends.
 func wire(t *testing.T, a, b *TAP) {
-	for _, way := range [][2]*os.File{{a.File, b.File}, {b.File, a.File}} {
+	for _, way := range [][2]*os.File{{a.Files[0], b.Files[0]}, {b.Files[0], a.Files[0]}} {
 		done := make(chan struct{})
 		go func() {
 			defer close(done)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -43,7 +44,8 @@ func (n *Namespace) Reclaim(ctx context.Context, taken string, log *slog.Logger)
 		for _, strange := range t.strange {
 			log.Warn("left out what an nftables table says", "table", t.name, "err", strange)
 		}
-		if err := errors.Join(n.undo(t.entries, all), n.deleteTable(t.name)); err != nil {
+		plain := func() error { return n.plain(TunNode, strings.TrimPrefix(t.name, tablePrefix)) }
+		if err := errors.Join(n.undo(t.entries, all), n.Do(plain), n.deleteTable(t.name)); err != nil {
 			errs = append(errs, fmt.Errorf("undo what process %d left behind in table %s: %w", t.owner.pid, t.name, err))
 			continue
 		}

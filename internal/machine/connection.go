@@ -81,40 +81,79 @@ func (c *Connection) runSelf() error {
 		return c.pump(c.A, c.B, &c.aToB)
 	}
 	r.ReflectOnly()
-	for {
-		batch, err := r.ReadFrames()
-		if err != nil {
-			return c.ended(c.A, err)
-		}
-		c.aToB.count(batch)
-	}
+	return c.pump(c.A, End{Part: c.A.Part, Port: nowhere{c.A.Port}}, &c.aToB)
 }
 
-// pump carries frames one way. A panic on the way, which only a fault of the
-// program can cause, loses this connection and not what must be undone.
-func (c *Connection) pump(from, to End, f *flow) (lost error) {
+// nowhere is a port that lets frames fall.
+type nowhere struct{ ethernet.Port }
+
+func (nowhere) WriteFrames([]ethernet.Frame) error { return nil }
+
+// pump carries frames one way, out of each of a port's queues by a goroutine of
+// its own. Where there are several, they write in turn.
+func (c *Connection) pump(from, to End, f *flow) error {
+	m, ok := from.Port.(ethernet.Multiqueue)
+	if !ok {
+		return c.pumpQueue(from.Port, from, to, f)
+	}
+	readers := m.Readers()
+	if len(readers) > 1 {
+		to.Port = &inTurn{Port: to.Port}
+	}
+	others := make(chan error, len(readers))
+	for _, r := range readers[1:] {
+		go func() { others <- c.pumpQueue(r, from, to, f) }()
+	}
+	lost := []error{c.pumpQueue(readers[0], from, to, f)}
+	for range readers[1:] {
+		lost = append(lost, <-others)
+	}
+	return errors.Join(lost...)
+}
+
+// inTurn is a port to which several goroutines write, a batch at a time.
+type inTurn struct {
+	ethernet.Port
+	mu sync.Mutex
+}
+
+func (p *inTurn) WriteFrames(frames []ethernet.Frame) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.Port.WriteFrames(frames)
+}
+
+// segmenters are those that no pump uses: one needs it from when a batch has come
+// until it is sent, so that a connection at rest holds no memory for it.
+var segmenters = sync.Pool{New: func() any { return new(ethernet.Segmenter) }}
+
+// pumpQueue carries frames out of one queue. A panic on the way, which only a
+// fault of the program can cause, loses this connection and not what must be
+// undone.
+func (c *Connection) pumpQueue(queue ethernet.Reader, from, to End, f *flow) (lost error) {
 	defer func() {
 		if p := recover(); p != nil {
 			lost = c.ended(from, fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
 		}
 	}()
 	var (
-		segments ethernet.Segmenter
-		takes    = to.Port.Offloads()
-		most     = to.Port.MaxFrame()
-		drops    = &from.Port.Counters().Read
+		takes = to.Port.Offloads()
+		most  = to.Port.MaxFrame()
+		drops = &from.Port.Counters().Read
 	)
 	for {
-		batch, err := from.Port.ReadFrames()
+		batch, err := queue.ReadFrames()
 		if err != nil {
 			return c.ended(from, err)
 		}
-		batch = segments.Finish(batch, takes, most, drops)
-		if len(batch) == 0 {
-			continue
-		}
+		s := segmenters.Get().(*ethernet.Segmenter)
+		batch = s.Finish(batch, takes, most, drops)
 		f.count(batch)
-		if err := to.Port.WriteFrames(batch); err != nil {
+		if len(batch) > 0 {
+			err = to.Port.WriteFrames(batch)
+		}
+		segmenters.Put(s)
+		if err != nil {
 			return c.ended(to, err)
 		}
 	}

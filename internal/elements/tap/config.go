@@ -17,6 +17,9 @@ type config struct {
 	mtu    int           // 0 leaves it as it is
 	hwaddr ethernet.Addr // zero leaves it as it is
 
+	noOffload bool
+	queues    int // 0 is one
+
 	inet      netip.Prefix // the address with its network, as inet6
 	broadcast netip.Addr
 	inet6     netip.Prefix
@@ -48,6 +51,9 @@ const (
 	minMTU6 = 1280
 	maxMTU  = 65535 - ethernet.HeaderLen
 )
+
+// maxQueues is MAX_TAP_QUEUES of drivers/net/tun.c.
+const maxQueues = 256
 
 // hasAddress says whether the host has an address on the wire.
 func (c *config) hasAddress() bool { return c.inet.IsValid() || c.inet6.IsValid() }

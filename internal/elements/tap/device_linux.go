@@ -28,11 +28,9 @@ func (t *tap) start(ctx context.Context) (err error) {
 	if d.ns, err = hostnet.OpenNamespace(t.cfg.netns); err != nil {
 		return err
 	}
-	node := t.cfg.node
-	if node == "" {
-		node = hostnet.TunNode
-	}
-	if d.tap, err = d.ns.OpenTAP(node, t.cfg.device); err != nil {
+	if d.tap, err = d.ns.OpenTAP(hostnet.TAPOptions{
+		Node: t.cfg.node, Name: t.cfg.device, Queues: t.cfg.queues, Offload: !t.cfg.noOffload,
+	}); err != nil {
 		return err
 	}
 	if err := d.ns.Reclaim(ctx, d.tap.Name, t.env.Log); err != nil {
@@ -52,7 +50,7 @@ func (t *tap) start(ctx context.Context) (err error) {
 		return err
 	}
 	d.mtu = state.MTU
-	if err := t.port.open(d.tap.File, d.tap.Name, d.mtu); err != nil {
+	if err := t.port.open(d.tap, d.mtu, t.env.Log); err != nil {
 		return err
 	}
 	uplinks, err := t.translate(ctx)
@@ -68,7 +66,7 @@ func (t *tap) start(ctx context.Context) (err error) {
 		status = append(status, p.String())
 	}
 	t.say(strings.Join(append(status, uplinks...), ", "))
-	t.env.Log.Info("tap device is up", "interface", d.tap.Name, "hwaddr", state.Addr, "mtu", d.mtu, "existed", d.tap.Persistent)
+	t.env.Log.Info("tap device is up", "interface", d.tap.Name, "hwaddr", state.Addr, "mtu", d.mtu, "existed", d.tap.Persistent, "offloads", d.tap.Takes)
 	return nil
 }
 
@@ -172,7 +170,7 @@ func (t *tap) stop() error {
 		errs = append(errs, d.changes.Undo())
 	}
 	if d.tap != nil {
-		errs = append(errs, d.tap.File.Close())
+		errs = append(errs, d.tap.Close())
 	}
 	if d.ready {
 		errs = append(errs, t.runScript(context.Background(), "down", t.cfg.down))

@@ -28,7 +28,7 @@ func TestOptionsReachTheInterface(t *testing.T) {
 		path, text, iface string
 		want              []string // in `ip -d addr show dev IFACE`
 	}{
-		{"tme/host/tun/tap", "", "tap0", []string{"tun type tap", "UP,LOWER_UP", "mtu 1500", "persist off", "pi off", "vnet_hdr off"}},
+		{"tme/host/tun/tap", "", "tap0", []string{"tun type tap", "UP,LOWER_UP", "mtu 1500", "persist off", "pi off", "vnet_hdr on"}},
 		{"tme/host/tun/tap", "inet 10.0.77.1", "tap0", []string{"inet 10.0.77.1/8 brd 10.255.255.255"}},
 		{"tme/host/tun/tap", "inet 10.0.77.1 netmask 255.255.255.0 bcast 10.0.77.200", "tap0", []string{"inet 10.0.77.1/24 brd 10.0.77.200"}},
 		{"tme/host/tun/tap", "inet 10.0.77.1 netmask 255.255.255.254", "tap0", []string{"inet 10.0.77.1/31 scope"}},

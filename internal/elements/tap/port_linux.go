@@ -3,6 +3,7 @@ package tap
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"sync/atomic"
@@ -13,175 +14,120 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tmelink/internal/ethernet"
+	"tmelink/internal/hostnet"
 )
 
-// The bounds of one batch of ReadFrames: what a system call for each frame
-// brings before the batch is worth sending on.
-const (
-	batchFrames = 64
-	batchBytes  = 32 << 10
-)
-
-// port reads and writes the device, a frame a system call: TAP devices know no
-// other way. Its descriptor does not block; Go's poller waits.
+// port reads and writes the device, a frame or super-frame a system call: TAP
+// devices know no other way. Its descriptors do not block; Go's poller waits.
+// The port is the reader of the device's first queue; see ethernet.Multiqueue.
 type port struct {
 	counters ethernet.Counters
 	host     atomic.Pointer[host]
 	only     atomic.Bool // ReflectOnly was called
 	closed   atomic.Bool
-	file     atomic.Pointer[os.File] // of the device, once it is open
+	queues   atomic.Pointer[[]*queue] // once the device is open
 
 	// What open sets before frames flow.
 	name     string
-	raw      syscall.RawConn
 	maxFrame int
+	takes    ethernet.Offloads
+	header   int // bytes before each frame: ethernet.VirtioLen or none
+	log      *slog.Logger
 
-	// The reader's. The functions are method values made once: a fresh one
-	// for every call would be an allocation.
-	in      []byte
-	frames  []ethernet.Frame
-	drainFn func(fd uintptr) bool
-	inErr   error
+	out writer
+}
 
-	// The writer's.
-	out     []ethernet.Frame
-	next    int
-	flushFn func(fd uintptr) bool
-	outErr  error
+// queue is one descriptor of the device.
+type queue struct {
+	port *port
+	file *os.File
+	raw  syscall.RawConn
+	in   reader
 }
 
 // open gives the port its device.
-func (p *port) open(file *os.File, name string, mtu int) error {
-	raw, err := file.SyscallConn()
-	if err != nil {
-		return fmt.Errorf("open tap device %s: %w", name, err)
+func (p *port) open(tap *hostnet.TAP, mtu int, log *slog.Logger) error {
+	p.name, p.maxFrame, p.log = tap.Name, ethernet.FrameLen(mtu), log
+	p.takes = tap.Takes
+	if tap.Virtio {
+		p.header = ethernet.VirtioLen
 	}
-	p.name, p.raw, p.maxFrame = name, raw, ethernet.FrameLen(mtu)
-	// Room for a whole batch and behind it for the longest frame of all: the
-	// interface's MTU may be raised by others while it is read.
-	p.in = make([]byte, batchBytes+ethernet.MaxFrameLen)
-	p.frames = make([]ethernet.Frame, 0, batchFrames)
-	p.drainFn, p.flushFn = p.drain, p.flush
-	p.file.Store(file)
+	queues := make([]*queue, len(tap.Files))
+	for i, file := range tap.Files {
+		raw, err := file.SyscallConn()
+		if err != nil {
+			return fmt.Errorf("open tap device %s: %w", tap.Name, err)
+		}
+		q := &queue{port: p, file: file, raw: raw}
+		q.in.init(q)
+		queues[i] = q
+	}
+	p.out.init(p)
+	p.queues.Store(&queues)
 	if p.closed.Load() {
 		return p.Close()
 	}
 	return nil
 }
 
-// ReadFrames gives what the host and the interface's packet sockets have sent.
+// Readers are the device's queues.
+func (p *port) Readers() []ethernet.Reader {
+	readers := []ethernet.Reader{p}
+	if queues := p.queues.Load(); queues != nil {
+		for _, q := range (*queues)[1:] {
+			readers = append(readers, q)
+		}
+	}
+	return readers
+}
+
+// ReadFrames gives what the host and the interface's packet sockets have sent,
+// as far as the kernel puts it into the first queue.
 func (p *port) ReadFrames() ([]ethernet.Frame, error) {
-	for !p.closed.Load() && p.raw != nil {
-		p.frames, p.inErr = p.frames[:0], nil
-		if err := p.raw.Read(p.drainFn); err != nil {
-			return nil, p.ended(err)
-		}
-		if len(p.frames) > 0 {
-			return p.frames, nil
-		}
-		if p.inErr != nil {
-			return nil, p.ended(p.inErr)
-		}
+	queues := p.queues.Load()
+	if queues == nil {
+		return nil, net.ErrClosed
 	}
-	return nil, net.ErrClosed
+	return (*queues)[0].ReadFrames()
 }
 
-// drain reads the device until it is empty or the batch is full. It says no to
-// the poller, which then waits, if there was nothing to read at all.
-func (p *port) drain(fd uintptr) bool {
-	h, only := p.host.Load(), p.only.Load()
-	used := 0
-	for reads := range batchFrames {
-		if used >= batchBytes {
-			break
-		}
-		n, errno := transfer(unix.SYS_READ, fd, p.in[used:])
-		if errno == unix.EAGAIN {
-			return reads > 0
-		}
-		if errno == unix.EINTR {
-			continue
-		}
-		if errno != 0 {
-			p.inErr = errno
-			break
-		}
-		frame := p.in[used : used+n]
-		if n < ethernet.HeaderLen {
-			p.counters.Read.Add(ethernet.Runt, 1)
-			continue
-		}
-		back, on := h.judge(frame)
-		if back {
-			p.reflect(fd, frame)
-		}
-		if on && !only {
-			p.frames = append(p.frames, ethernet.Frame{Data: frame})
-			used += n
-		}
-	}
-	return true
-}
-
-// reflect writes a frame back for the host.
-func (p *port) reflect(fd uintptr, frame []byte) {
-	if _, errno := transfer(unix.SYS_WRITE, fd, frame); errno != 0 {
-		p.counters.Read.Add(dropReason(errno), 1)
-	}
-}
-
-// WriteFrames hands frames to the host.
-func (p *port) WriteFrames(frames []ethernet.Frame) error {
-	if p.closed.Load() || p.raw == nil {
+// ended is the error of a port whose device has gone, or of one that was closed.
+func (p *port) ended(err error) error {
+	if p.closed.Load() || errors.Is(err, os.ErrClosed) || errors.Is(err, os.ErrDeadlineExceeded) {
 		return net.ErrClosed
 	}
-	p.out, p.next, p.outErr = frames, 0, nil
-	err := p.raw.Write(p.flushFn)
-	p.out = nil
-	if err == nil {
-		err = p.outErr
+	if errors.Is(err, unix.EBADFD) {
+		return fmt.Errorf("tap device %s was removed while it was in use", p.name)
 	}
-	if err != nil {
-		return p.ended(err)
-	}
-	return nil
+	return fmt.Errorf("tap device %s: %w", p.name, err)
 }
 
-// flush writes frames until all are written or the device takes no more, which
-// it says to the poller.
-func (p *port) flush(fd uintptr) bool {
-	for p.next < len(p.out) {
-		data := p.out[p.next].Data
-		if reason, bad := p.misfit(data); bad {
-			p.counters.Write.Add(reason, 1)
-			p.next++
-			continue
-		}
-		switch _, errno := transfer(unix.SYS_WRITE, fd, data); errno {
-		case 0:
-		case unix.EINTR:
-			continue
-		case unix.EAGAIN:
-			return false
-		case unix.EBADFD:
-			p.outErr = errno
-			return true
-		default:
-			p.counters.Write.Add(dropReason(errno), 1)
-		}
-		p.next++
-	}
-	return true
-}
+// Offloads are those of the kernel.
+func (p *port) Offloads() ethernet.Offloads { return p.takes }
 
-func (p *port) misfit(data []byte) (ethernet.Reason, bool) {
-	switch {
-	case len(data) < ethernet.HeaderLen:
-		return ethernet.Runt, true
-	case len(data) > p.maxFrame:
-		return ethernet.Oversize, true
+// MaxFrame is what fits the interface's MTU as it was when it was opened.
+func (p *port) MaxFrame() int { return p.maxFrame }
+
+// Counters are the port's drops.
+func (p *port) Counters() *ethernet.Counters { return &p.counters }
+
+// ReflectOnly makes the port serve the interface's packet sockets alone.
+func (p *port) ReflectOnly() { p.only.Store(true) }
+
+// Close wakes readers and writer. The device itself stays open until the element
+// is closed: an interface that goes with its descriptor must not go before what
+// was done for it is undone.
+func (p *port) Close() error {
+	p.closed.Store(true)
+	queues := p.queues.Load()
+	if queues == nil {
+		return nil
 	}
-	return 0, false
+	var errs []error
+	for _, q := range *queues {
+		errs = append(errs, q.file.SetDeadline(time.Unix(1, 0)))
+	}
+	return errors.Join(errs...)
 }
 
 // dropReason says why the kernel did not take a frame: EIO is its answer while
@@ -196,40 +142,6 @@ func dropReason(errno syscall.Errno) ethernet.Reason {
 	return ethernet.SendFailed
 }
 
-// ended is the error of a port whose device has gone, or of one that was closed.
-func (p *port) ended(err error) error {
-	if p.closed.Load() || errors.Is(err, os.ErrClosed) || errors.Is(err, os.ErrDeadlineExceeded) {
-		return net.ErrClosed
-	}
-	if errors.Is(err, unix.EBADFD) {
-		return fmt.Errorf("tap device %s was removed while it was in use", p.name)
-	}
-	return fmt.Errorf("tap device %s: %w", p.name, err)
-}
-
-// Offloads are none: every frame is finished.
-func (p *port) Offloads() ethernet.Offloads { return 0 }
-
-// MaxFrame is what fits the interface's MTU as it was when it was opened.
-func (p *port) MaxFrame() int { return p.maxFrame }
-
-// Counters are the port's drops.
-func (p *port) Counters() *ethernet.Counters { return &p.counters }
-
-// ReflectOnly makes the port serve the interface's packet sockets alone.
-func (p *port) ReflectOnly() { p.only.Store(true) }
-
-// Close wakes reader and writer. The device itself stays open until the element
-// is closed: an interface that goes with its descriptor must not go before what
-// was done for it is undone.
-func (p *port) Close() error {
-	p.closed.Store(true)
-	if f := p.file.Load(); f != nil {
-		return f.SetDeadline(time.Unix(1, 0))
-	}
-	return nil
-}
-
 // transfer is read(2) or write(2) without telling the scheduler: the descriptor
 // does not block.
 func transfer(call, fd uintptr, b []byte) (int, syscall.Errno) {
@@ -239,3 +151,5 @@ func transfer(call, fd uintptr, b []byte) (int, syscall.Errno) {
 	}
 	return int(n), 0
 }
+
+var _ ethernet.Multiqueue = (*port)(nil)

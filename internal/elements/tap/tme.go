@@ -79,6 +79,8 @@ func (w *tmeWords) options() []element.Option {
 			c.netns, err = namespaceName(v, 0)
 			return err
 		}},
+		offloadOption(c),
+		queuesOption(c),
 		{Name: "up", Values: "SCRIPT", Doc: "A program that is run, with the interface's name as its argument, once the interface is up. If it fails, or does not end within a minute, the element does not start.", Set: func(v element.Values) error {
 			c.up = []string{v.Text(0)}
 			if c.up[0] == "" {
@@ -159,6 +161,26 @@ func needs(v element.Values, other string) error {
 func mtuOption(name string, c *config) element.Option {
 	return element.Option{Name: name, Values: "BYTES", Doc: "The interface's MTU, 68 to 65521. Default: 1500, or what an existing device has.", Set: func(v element.Values) (err error) {
 		c.mtu, err = v.Int(0, minMTU, maxMTU)
+		return err
+	}}
+}
+
+func offloadOption(c *config) element.Option {
+	return element.Option{Name: "offload", Values: "on|off", Doc: "Whether the kernel hands over TCP and UDP in super-frames of up to 64 KiB, and takes them, with unfinished checksums, as far as it can. Default: on.", Set: func(v element.Values) error {
+		switch v.Text(0) {
+		case "on":
+		case "off":
+			c.noOffload = true
+		default:
+			return v.Faultf(0, "%q is neither on nor off", v.Text(0))
+		}
+		return nil
+	}}
+}
+
+func queuesOption(c *config) element.Option {
+	return element.Option{Name: "queues", Values: "N", Doc: "By how many queues, each read by a processor of its own, the kernel hands over frames, 1 to 256; it keeps a flow in one queue. A persistent device must have been made with multi_queue for more than one. Default: 1.", Set: func(v element.Values) (err error) {
+		c.queues, err = v.Int(0, 1, maxQueues)
 		return err
 	}}
 }
