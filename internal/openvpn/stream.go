@@ -3,11 +3,12 @@ package openvpn
 import (
 	"encoding/binary"
 	"fmt"
+	"sync"
 )
 
-// lengthLen is the size of the big-endian length before each packet of a TCP
+// LengthLen is the size of the big-endian length before each packet of a TCP
 // stream (packet_size_type in OpenVPN's socket.h).
-const lengthLen = 2
+const LengthLen = 2
 
 // streamBuffer is how much of a TCP stream is read at once.
 const streamBuffer = 256 << 10
@@ -18,24 +19,44 @@ const streamBuffer = 256 << 10
 //	n, err := conn.Read(stream.Space())
 //	packets, err = stream.Cut(n, packets[:0])
 //
-// It allocates nothing after NewStream.
+// It holds a buffer from Space until Rest, and allocates nothing once buffers
+// have been used.
 type Stream struct {
-	buf        []byte
-	start, end int // of what has not been cut yet
+	buf        *[]byte // nil at rest
+	start, end int     // of what has not been cut yet
 	max        int
 }
 
-// NewStream makes a Stream that takes packets of 1 to max bytes.
-func NewStream(max int) *Stream {
-	return &Stream{buf: make([]byte, streamBuffer+lengthLen+max), max: max}
-}
+// streamBuffers are those that no Stream holds.
+var streamBuffers = sync.Pool{New: func() any {
+	b := make([]byte, streamBuffer+LengthLen+65535)
+	return &b
+}}
+
+// NewStream makes a Stream that takes packets of 1 to max bytes, which is at most
+// 65535.
+func NewStream(max int) *Stream { return &Stream{max: max} }
 
 // Space is where the next bytes of the stream are to be put: never empty. The
 // packets that Cut gave before are lost with it.
 func (s *Stream) Space() []byte {
-	copy(s.buf, s.buf[s.start:s.end])
+	if s.buf == nil {
+		s.buf = streamBuffers.Get().(*[]byte)
+	}
+	b := *s.buf
+	copy(b, b[s.start:s.end])
 	s.start, s.end = 0, s.end-s.start
-	return s.buf[s.end:]
+	return b[s.end : streamBuffer+LengthLen+s.max]
+}
+
+// Rest may be called in place of Cut when nothing came: the buffer goes to other
+// streams, unless a packet has begun in it.
+func (s *Stream) Rest() {
+	if s.buf != nil && s.start == s.end {
+		s.start, s.end = 0, 0
+		streamBuffers.Put(s.buf)
+		s.buf = nil
+	}
 }
 
 // Cut takes up the first n bytes of the last Space and appends every packet
@@ -44,17 +65,18 @@ func (s *Stream) Space() []byte {
 // of no more use.
 func (s *Stream) Cut(n int, packets [][]byte) ([][]byte, error) {
 	s.end += n
-	for s.end-s.start >= lengthLen {
-		length := int(binary.BigEndian.Uint16(s.buf[s.start:]))
+	buf := *s.buf
+	for s.end-s.start >= LengthLen {
+		length := int(binary.BigEndian.Uint16(buf[s.start:]))
 		if length < 1 || length > s.max {
 			return packets, fmt.Errorf("packet length %d in the TCP stream is not from 1 to %d: "+
 				"the peer speaks no OpenVPN without keys, or its --tun-mtu is larger", length, s.max)
 		}
-		next := s.start + lengthLen + length
+		next := s.start + LengthLen + length
 		if next > s.end {
 			break
 		}
-		packets = append(packets, s.buf[s.start+lengthLen:next:next])
+		packets = append(packets, buf[s.start+LengthLen:next:next])
 		s.start = next
 	}
 	return packets, nil

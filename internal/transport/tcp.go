@@ -27,14 +27,16 @@ type TCPConfig struct {
 // TCP is a Conn over one TCP connection.
 type TCP struct {
 	conn     *net.TCPConn
+	raw      syscall.RawConn
 	local    netip.AddrPort
 	peer     netip.AddrPort
 	counters *ethernet.Counters
 
 	stream  *openvpn.Stream // the reader's
 	packets [][]byte
-	bad     error  // of the stream, behind the packets given last
-	out     []byte // the writer's
+	bad     error // of the stream, behind the packets given last
+	rx      tcpReader
+	tx      tcpWriter
 }
 
 // Dial connects to a peer. An error of the local address, or of what Socket asks
@@ -68,13 +70,17 @@ func Dial(ctx context.Context, c TCPConfig, peer netip.AddrPort, timeout time.Du
 func newTCP(conn *net.TCPConn, c TCPConfig) *TCP {
 	// Package net has set TCP_NODELAY already, and keep-alive probes, by which
 	// a peer that vanished is noticed even without --ping-restart.
-	return &TCP{
+	t := &TCP{
 		conn:     conn,
 		local:    addrPort(conn.LocalAddr()),
 		peer:     addrPort(conn.RemoteAddr()),
 		counters: c.Counters,
 		stream:   openvpn.NewStream(c.MaxPacket),
 	}
+	t.raw, _ = conn.SyscallConn() // its error is that of a nil connection
+	t.rx.init(t)
+	t.tx.init(t)
+	return t
 }
 
 // errHungUp is the end of a stream.
@@ -83,7 +89,7 @@ var errHungUp = errors.New("the peer has closed the connection")
 // ReadPackets waits until at least one packet of the stream is complete.
 func (t *TCP) ReadPackets() ([][]byte, error) {
 	for t.bad == nil {
-		n, err := t.conn.Read(t.stream.Space())
+		n, err := t.rx.read()
 		if err == io.EOF {
 			return nil, errHungUp
 		} else if err != nil {
@@ -99,10 +105,9 @@ func (t *TCP) ReadPackets() ([][]byte, error) {
 	return nil, t.bad
 }
 
-// WritePackets writes the batch in one piece.
+// WritePackets writes the batch, each packet behind its length.
 func (t *TCP) WritePackets(packets [][]byte) error {
-	t.out = openvpn.AppendStream(t.out[:0], packets)
-	_, err := t.conn.Write(t.out)
+	err := t.tx.write(packets)
 	if err != nil {
 		t.counters.Write.Add(ethernet.Disconnected, len(packets))
 	}
@@ -119,6 +124,12 @@ func (t *TCP) Send(packet []byte) error {
 func (t *TCP) Local() netip.AddrPort { return t.local }
 func (t *TCP) Peer() netip.AddrPort  { return t.peer }
 func (t *TCP) Close() error          { return t.conn.Close() }
+
+func (t *TCP) Framing() int  { return openvpn.LengthLen }
+func (t *TCP) Overhead() int { return ipHeader(t.peer.Addr()) + tcpHeader + openvpn.LengthLen }
+
+// PathMTU: TCP cuts its stream to fit the path by itself.
+func (t *TCP) PathMTU() int { return 0 }
 
 // Listener waits for a peer's TCP connection.
 type Listener struct {

@@ -31,7 +31,31 @@ type Conn interface {
 	Local() netip.AddrPort
 	// Peer is whom packets go to now; not valid while that is not known.
 	Peer() netip.AddrPort
+	// Framing is what goes over the socket beside each packet, in bytes, and
+	// Overhead is that together with the headers of IP and UDP or TCP.
+	Framing() int
+	Overhead() int
+	// PathMTU is how long an IP packet may be that reaches the peer in one
+	// piece, in bytes, as far as the network has said so; 0: it has said
+	// nothing, or the transport sees to it.
+	PathMTU() int
 	Close() error
+}
+
+// Sizes of headers without options, in bytes (RFC 768, 791, 8200, 9293).
+const (
+	udpHeader  = 8
+	tcpHeader  = 20
+	ipv4Header = 20
+	ipv6Header = 40
+)
+
+// ipHeader is the size of the IP header of packets between addresses like this.
+func ipHeader(a netip.Addr) int {
+	if Of(a) == 6 {
+		return ipv6Header
+	}
+	return ipv4Header
 }
 
 // Socket is what is asked of the kernel for a socket, zero for its defaults.

@@ -23,7 +23,8 @@ type UDPConfig struct {
 	Remotes []netip.AddrPort
 	// Float lets the peer change its address: whoever sends is the peer.
 	Float     bool
-	MaxPacket int // bytes: longer datagrams are dropped
+	MaxPacket int  // bytes: longer datagrams are dropped
+	Plain     bool // send each packet by itself (no UDP_SEGMENT)
 	Counters  *ethernet.Counters
 	Log       *slog.Logger
 }
@@ -37,6 +38,13 @@ type UDP struct {
 	peer   atomic.Pointer[udpPeer]
 	rx     receiver
 	tx     sender
+
+	joined    bool         // datagrams may come joined
+	settled   bool         // settle was called; the reader's
+	connected atomic.Bool  // the kernel knows the peer
+	pathMTU   atomic.Int32 // bytes of an IP packet; 0: not known
+	reporting sync.Mutex
+	reports   occasion // under reporting
 
 	dropping sync.Mutex // held while the kernel is asked what it has dropped
 	dropped  uint32     // what it said last
@@ -63,6 +71,7 @@ func OpenUDP(ctx context.Context, c UDPConfig) (*UDP, error) {
 		strangers: occasion{lines: 3, period: time.Minute},
 		changes:   occasion{lines: 6, period: 10 * time.Second},
 		failures:  occasion{lines: 1, period: time.Minute},
+		reports:   occasion{lines: 1, period: time.Minute},
 	}
 	if local, ok := conn.LocalAddr().(*net.UDPAddr); ok {
 		p := local.AddrPort()
@@ -75,6 +84,7 @@ func OpenUDP(ctx context.Context, c UDPConfig) (*UDP, error) {
 	if len(c.Remotes) > 0 {
 		u.peer.Store(u.newPeer(c.Remotes[0]))
 	}
+	u.tune()
 	u.rx.init(u)
 	u.tx.init(u)
 	return u, nil
@@ -136,16 +146,30 @@ func (u *UDP) Close() error {
 	return u.conn.Close()
 }
 
+// PathMTU is what ICMP has told.
+func (u *UDP) PathMTU() int { return int(u.pathMTU.Load()) }
+
+// Framing: a datagram is a packet.
+func (u *UDP) Framing() int { return 0 }
+
+func (u *UDP) Overhead() int {
+	if peer := u.peer.Load(); peer != nil {
+		return ipHeader(peer.addr.Addr()) + udpHeader
+	}
+	return ipHeader(u.local.Addr()) + udpHeader
+}
+
 // admits decides on a sender that is not the one of the last datagram let in,
-// and makes it the peer.
-func (u *UDP) admits(from netip.AddrPort) bool {
+// and makes it the peer; n is how many datagrams it has sent.
+func (u *UDP) admits(from netip.AddrPort, n int) bool {
 	from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
 	old := u.peer.Load()
 	if old != nil && old.addr == from {
+		u.settle(old)
 		return true
 	}
 	if len(u.config.Remotes) > 0 && !u.config.Float && !u.isRemote(from) {
-		u.config.Counters.Read.Add(ethernet.Stranger, 1)
+		u.config.Counters.Read.Add(ethernet.Stranger, n)
 		if n := u.strangers.due(time.Now()); n > 0 {
 			u.config.Log.Warn("dropped what another than the peer sent", "peer", u.Peer(), "from", from, "times", n)
 		}

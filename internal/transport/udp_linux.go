@@ -5,7 +5,6 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
-	"syscall"
 	"time"
 	"unsafe"
 
@@ -14,23 +13,18 @@ import (
 	"tmelink/internal/ethernet"
 )
 
-// Theory of operation: a batch is an array of mmsghdr, each with one iovec, that
-// stays where it is for the socket's life, so that recvmmsg(2) and sendmmsg(2)
-// need nothing made anew. The descriptor is Go's, non-blocking; the poller calls
-// the function kept in receiver.try or sender.try when it is ready. Addresses
-// are compared as the kernel wrote them and become netip.AddrPort only when they
-// change.
-
-const (
-	maxBatch = 64        // datagrams a system call
-	rxBytes  = 512 << 10 // about what the receive buffers of a socket may have together
-)
-
-// mmsghdr is struct mmsghdr of recvmmsg(2).
-type mmsghdr struct {
-	hdr unix.Msghdr
-	n   uint32 // bytes received or sent
-}
+// Theory of operation: the kernel's way through its network stack costs about the
+// same for one datagram as for a super-datagram of 64 KiB, which it cuts into
+// datagrams of one size as late as it can (UDP_SEGMENT, udp_send_linux.go), and
+// joins on the other side as early as it can (UDP_GRO, udp_receive_linux.go). Of
+// both several go in one system call (package mmsg). What the kernel does not
+// grant of this is left out, and a refusal costs no datagram.
+//
+// The descriptor is Go's, non-blocking; the poller calls the function kept in
+// receiver.try or sender.try when it is ready. The memory for a call is taken when
+// there is something to do and given back after, so that a socket at rest holds
+// none. Addresses are compared as the kernel wrote them and become netip.AddrPort
+// only when they change.
 
 // sockaddr is a struct sockaddr_in or sockaddr_in6 as the kernel writes it.
 type sockaddr [unix.SizeofSockaddrInet6]byte
@@ -112,89 +106,48 @@ func (z *zoneCache) name(index uint32) string {
 	return z.zone
 }
 
-type receiver struct {
-	u       *UDP
-	msgs    []mmsghdr
-	iovs    []unix.Iovec
-	names   []sockaddr
-	bufs    [][]byte
-	packets [][]byte
-	last    sockaddr // whose datagrams were let in last
-	zones   zoneCache
-	try     func(fd uintptr) bool
-	n       int
-	errno   syscall.Errno
+// tune asks for what makes the socket fast, all of which it can do without: large
+// buffers, joined datagrams, errors with their cause, and the discovery of the
+// path's MTU.
+func (u *UDP) tune() {
+	u.raw.Control(func(fd uintptr) {
+		s := int(fd)
+		u.joined = unix.SetsockoptInt(s, unix.IPPROTO_UDP, unix.UDP_GRO, 1) == nil
+		if u.config.ReceiveBuffer == 0 {
+			setBuffer(s, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, socketBuffer)
+		}
+		if u.config.SendBuffer == 0 {
+			setBuffer(s, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF, socketBuffer)
+		}
+		// A socket of IPv6 needs IPv4's options too if it takes both.
+		unix.SetsockoptInt(s, unix.IPPROTO_IP, unix.IP_RECVERR, 1)
+		unix.SetsockoptInt(s, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_WANT)
+		if !u.isIPv4() {
+			unix.SetsockoptInt(s, unix.IPPROTO_IPV6, unix.IPV6_RECVERR, 1)
+			unix.SetsockoptInt(s, unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_WANT)
+		}
+	})
 }
 
-func (r *receiver) init(u *UDP) {
-	size := u.config.MaxPacket
-	n := min(max(rxBytes/size, 8), maxBatch)
-	*r = receiver{
-		u: u, msgs: make([]mmsghdr, n), iovs: make([]unix.Iovec, n), names: make([]sockaddr, n),
-		bufs: make([][]byte, n), packets: make([][]byte, 0, n),
-	}
-	space := make([]byte, n*size)
-	for i := range r.msgs {
-		r.bufs[i] = space[i*size : (i+1)*size : (i+1)*size]
-		r.iovs[i].Base = &r.bufs[i][0]
-		r.iovs[i].SetLen(size)
-		h := &r.msgs[i].hdr
-		h.Iov = &r.iovs[i]
-		h.SetIovlen(1)
-		h.Name = &r.names[i][0]
-	}
-	r.try = func(fd uintptr) bool {
-		for {
-			n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.msgs[0])),
-				uintptr(len(r.msgs)), unix.MSG_DONTWAIT, 0, 0)
-			if errno == unix.EINTR {
-				continue
-			}
-			r.n, r.errno = int(n), errno
-			return errno != unix.EAGAIN
-		}
-	}
-}
+// socketBuffer is how large a socket's buffers are where nobody says: at overload
+// it is the receiver's that loses small frames. wireguard-go takes the same.
+const socketBuffer = 7 << 20
 
-// receive waits for datagrams and gives those that count, perhaps none.
-func (r *receiver) receive() ([][]byte, error) {
-	for i := range r.msgs {
-		r.msgs[i].hdr.Namelen = unix.SizeofSockaddrInet6
+// settle has the kernel let in no other than the peer from now on, which spares it
+// the search for the way with each datagram. It is done once the peer is heard,
+// so that until then a stranger is told of, and only for a peer that cannot change
+// and a local address that is bound: a connected socket keeps the address that it
+// has, even when the host gets another one.
+func (u *UDP) settle(peer *udpPeer) {
+	if u.settled || u.config.Float || len(u.config.Remotes) != 1 ||
+		!u.config.Local.IsValid() || u.config.Local.Addr().IsUnspecified() {
+		return
 	}
-	if err := r.u.raw.Read(r.try); err != nil {
-		return nil, err
-	}
-	switch r.errno {
-	case 0:
-	case unix.ECONNREFUSED, unix.EHOSTUNREACH, unix.ENETUNREACH, unix.EHOSTDOWN, unix.ENETDOWN,
-		unix.ENOPROTOOPT, unix.EPROTO, unix.EMSGSIZE, unix.ENOBUFS, unix.ENOMEM:
-		// What ICMP said of a datagram that was sent, or a short memory: the
-		// socket is as good as before, and the error is taken off it.
-		return nil, nil
-	default:
-		return nil, r.errno
-	}
-	drops := &r.u.config.Counters.Read
-	r.packets = r.packets[:0]
-	for i := range r.msgs[:r.n] {
-		m := &r.msgs[i]
-		if m.n == 0 {
-			drops.Add(ethernet.Runt, 1)
-			continue
-		}
-		if r.names[i] != r.last {
-			if !r.u.admits(r.names[i].parse(&r.zones)) {
-				continue
-			}
-			r.last = r.names[i]
-		}
-		if m.hdr.Flags&unix.MSG_TRUNC != 0 {
-			drops.Add(ethernet.Oversize, 1)
-			continue
-		}
-		r.packets = append(r.packets, r.bufs[i][:m.n])
-	}
-	return r.packets, nil
+	u.settled = true
+	u.raw.Control(func(fd uintptr) {
+		_, _, errno := unix.RawSyscall(unix.SYS_CONNECT, fd, uintptr(unsafe.Pointer(&peer.name)), uintptr(peer.len))
+		u.connected.Store(errno == 0)
+	})
 }
 
 // CountDropped counts the datagrams that the kernel has dropped since it was
@@ -214,65 +167,4 @@ func (u *UDP) CountDropped() {
 			u.dropped = now
 		}
 	})
-}
-
-type sender struct {
-	u       *UDP
-	msgs    [maxBatch]mmsghdr
-	iovs    [maxBatch]unix.Iovec
-	try     func(fd uintptr) bool
-	n, done int // of msgs: filled, gone
-	refused int
-	why     error
-}
-
-func (s *sender) init(u *UDP) {
-	s.u = u
-	for i := range s.msgs {
-		s.msgs[i].hdr.Iov = &s.iovs[i]
-		s.msgs[i].hdr.SetIovlen(1)
-	}
-	s.try = func(fd uintptr) bool {
-		for s.done < s.n {
-			n, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&s.msgs[s.done])),
-				uintptr(s.n-s.done), unix.MSG_DONTWAIT, 0, 0)
-			switch errno {
-			case 0:
-				s.done += int(n)
-			case unix.EINTR:
-			case unix.EAGAIN:
-				return false
-			default: // concerns the first datagram only
-				s.done++
-				s.refused++
-				s.why = errno
-			}
-		}
-		return true
-	}
-}
-
-// send sends the packets, all but empty ones, and says how many of them went and
-// how many the kernel refused, and why; err is the socket's end.
-func (s *sender) send(packets [][]byte, peer *udpPeer) (sent, refused int, why, err error) {
-	s.refused, s.why = 0, nil
-	for len(packets) > 0 && err == nil {
-		s.n, s.done = 0, 0
-		for ; len(packets) > 0 && s.n < maxBatch; packets = packets[1:] {
-			if len(packets[0]) == 0 {
-				continue
-			}
-			s.iovs[s.n].Base = &packets[0][0]
-			s.iovs[s.n].SetLen(len(packets[0]))
-			s.msgs[s.n].hdr.Name = &peer.name[0]
-			s.msgs[s.n].hdr.Namelen = peer.len
-			s.n++
-		}
-		err = s.u.raw.Write(s.try)
-		sent += s.done
-	}
-	for i := range s.n { // the packets are the caller's again
-		s.iovs[i].Base = nil
-	}
-	return sent - s.refused, s.refused, s.why, err
 }

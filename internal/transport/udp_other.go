@@ -13,6 +13,13 @@ import (
 
 type udpPeer struct{ addr netip.AddrPort }
 
+// tune does nothing: these systems have neither super-datagrams nor an error
+// queue that Go's packages reach.
+func (u *UDP) tune() {}
+
+// settle does nothing: the sender's address is looked at with each datagram.
+func (u *UDP) settle(*udpPeer) {}
+
 func (u *UDP) newPeer(addr netip.AddrPort) *udpPeer { return &udpPeer{addr} }
 
 // receiver reads one datagram a call: these systems have no recvmmsg that Go's
@@ -23,7 +30,6 @@ type receiver struct {
 	packets [1][]byte
 	last    netip.AddrPort // whose datagrams were let in last
 	errors  int            // in a row
-	reports occasion
 }
 
 // maxErrors is how many errors in a row a socket may give before it counts as
@@ -32,10 +38,7 @@ const maxErrors = 100
 
 func (r *receiver) init(u *UDP) {
 	// One byte more than a packet may have shows a datagram that was cut.
-	*r = receiver{
-		u: u, buf: make([]byte, u.config.MaxPacket+1),
-		reports: occasion{lines: 1, period: time.Minute},
-	}
+	*r = receiver{u: u, buf: make([]byte, u.config.MaxPacket+1)}
 }
 
 func (r *receiver) receive() ([][]byte, error) {
@@ -51,7 +54,7 @@ func (r *receiver) receive() ([][]byte, error) {
 		if r.errors++; r.errors > maxErrors {
 			return nil, err
 		}
-		if n := r.reports.due(time.Now()); n > 0 {
+		if n := r.u.reports.due(time.Now()); n > 0 {
 			r.u.config.Log.Warn("the network reports", "err", err, "times", n)
 		}
 		return nil, nil
@@ -63,7 +66,7 @@ func (r *receiver) receive() ([][]byte, error) {
 		return nil, nil
 	}
 	if from != r.last {
-		if !r.u.admits(from) {
+		if !r.u.admits(from, 1) {
 			return nil, nil
 		}
 		r.last = from

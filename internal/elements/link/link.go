@@ -84,7 +84,7 @@ func newElement(env element.Env, args element.Args) (element.Element, error) {
 		return nil, err
 	}
 	l := &Link{
-		config: c, log: env.Log, port: newPort(c.mtu), names: transport.ResolveHost,
+		config: c, log: env.Log, port: newPort(c), names: transport.ResolveHost,
 		first: make(chan struct{}), strangers: map[netip.Addr]struct{}{},
 		state: state{doing: "not started", since: time.Now()},
 	}

@@ -51,6 +51,8 @@ type config struct {
 	connectTimeout        time.Duration
 	resolveFor            time.Duration // at the start; 0: one attempt; below 0: no end
 	mtu                   int
+	mssfix                mssfix
+	mssfixGiven           bool // with a value
 	socket                transport.Socket
 	network               netip.Prefix // of --ifconfig
 	networkHidden         bool
@@ -132,12 +134,14 @@ func (c *config) options() []element.Option {
 			Set: c.setResolveRetry},
 		{Name: "--tun-mtu", Values: "BYTES", Doc: "The largest payload of a frame, 1500 if not given; the same at both ends.",
 			Set: func(v element.Values) (err error) { c.mtu, err = v.Int(0, minMTU, maxMTU); return err }},
-		{Name: "--sndbuf", Values: "BYTES", Doc: "The size of the socket's send buffer.",
+		{Name: "--mssfix", Values: "[BYTES] [mtu|fixed]", Doc: "Have the TCP connections inside the frames send segments so short that the link's packets become at most BYTES long: with `mtu` together with the IP and UDP headers around them, without it not counting these; with `fixed` the IP packets inside the frames. 0 is no bound. The default is 1492 mtu, and `fixed` with the value of --tun-mtu where that is not 1500. A path that reports to take less lowers the bound.",
+			Set: c.setMSSFix},
+		{Name: "--sndbuf", Values: "BYTES", Doc: "The size of the socket's send buffer. The default for UDP on Linux is 7 MiB, or what the host allows of it; else it is the host's.",
 			Set: func(v element.Values) (err error) {
 				c.socket.SendBuffer, err = v.Int(0, 0, maxSocketBuffer)
 				return err
 			}},
-		{Name: "--rcvbuf", Values: "BYTES", Doc: "The size of the socket's receive buffer.",
+		{Name: "--rcvbuf", Values: "BYTES", Doc: "The size of the socket's receive buffer. The default is as with --sndbuf.",
 			Set: func(v element.Values) (err error) {
 				c.socket.ReceiveBuffer, err = v.Int(0, 0, maxSocketBuffer)
 				return err

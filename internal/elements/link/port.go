@@ -34,6 +34,7 @@ func (c *circuit) fail(err error) {
 // port is the link's attachment point. It outlives its circuits.
 type port struct {
 	maxFrame int
+	mssfix   mssfix
 	counters ethernet.Counters
 	closing  func() // tells the keeper
 	circuit  atomic.Pointer[circuit]
@@ -42,12 +43,18 @@ type port struct {
 	changed sync.Cond // circuit or end
 	end     error     // what ReadFrames returns from now on
 
-	frames  []ethernet.Frame // the reader's
-	packets [][]byte         // the writer's
+	frames  *frameList // the reader's, nil while it waits
+	packets [][]byte   // the writer's
 }
 
-func newPort(mtu int) *port {
-	p := &port{maxFrame: ethernet.FrameLen(mtu)}
+// frameList is memory for the frames of a batch.
+type frameList struct{ frames []ethernet.Frame }
+
+// frameLists are those that no port holds.
+var frameLists = sync.Pool{New: func() any { return new(frameList) }}
+
+func newPort(c *config) *port {
+	p := &port{maxFrame: ethernet.FrameLen(c.mtu), mssfix: c.mssfixOrDefault()}
 	p.changed.L = &p.mu
 	return p
 }
@@ -56,6 +63,10 @@ func newPort(mtu int) *port {
 func (p *port) ReadFrames() ([]ethernet.Frame, error) {
 	c := p.circuit.Load()
 	for {
+		if p.frames != nil {
+			frameLists.Put(p.frames)
+			p.frames = nil
+		}
 		if c == nil {
 			var err error
 			if c, err = p.await(nil); err != nil {
@@ -70,15 +81,18 @@ func (p *port) ReadFrames() ([]ethernet.Frame, error) {
 			}
 			continue
 		}
-		p.frames = c.session.Decode(p.frames[:0], packets, time.Now())
+		list := frameLists.Get().(*frameList)
+		p.frames = list
+		list.frames = c.session.Decode(list.frames[:0], packets, time.Now())
+		p.clamp(c, list.frames)
 		if c.session.Asked() {
 			select {
 			case c.asked <- struct{}{}:
 			default:
 			}
 		}
-		if len(p.frames) > 0 {
-			return p.frames, nil
+		if len(list.frames) > 0 {
+			return list.frames, nil
 		}
 	}
 }
@@ -105,6 +119,7 @@ func (p *port) WriteFrames(frames []ethernet.Frame) error {
 		p.counters.Write.Add(ethernet.Disconnected, len(frames))
 		return p.ended()
 	}
+	p.clamp(c, frames)
 	p.packets = c.session.Encode(p.packets[:0], frames, time.Now())
 	err := c.conn.WritePackets(p.packets)
 	clear(p.packets)
@@ -115,7 +130,19 @@ func (p *port) WriteFrames(frames []ethernet.Frame) error {
 	return nil
 }
 
-// Offloads: none yet; a socket takes finished frames.
+// clamp has the TCP connections inside the frames, in both directions as OpenVPN
+// does it, send segments that fit the path.
+func (p *port) clamp(c *circuit, frames []ethernet.Frame) {
+	limit := p.mssfix.limit(c.conn)
+	if limit == 0 {
+		return
+	}
+	for i := range frames {
+		ethernet.ClampMSS(&frames[i], limit)
+	}
+}
+
+// Offloads: none; each packet carries one finished frame.
 func (p *port) Offloads() ethernet.Offloads { return 0 }
 func (p *port) MaxFrame() int               { return p.maxFrame }
 

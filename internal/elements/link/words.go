@@ -35,7 +35,7 @@ var refusedWords = map[string]string{
 		no-replay replay-persist replay-window reneg-bytes reneg-pkts reneg-sec hand-window tran-window
 		remote-cert-eku remote-cert-ku remote-cert-tls ns-cert-type verify-hash verify-x509-name x509-track
 		x509-username-field askpass use-prediction-resistance test-crypto`,
-	notYetWire: `fragment mtu-dynamic mssfix compress comp-lzo comp-noadapt shaper mtu-test explicit-exit-notify
+	notYetWire: `fragment mtu-dynamic compress comp-lzo comp-noadapt shaper mtu-test explicit-exit-notify
 		mtu-disc passtos multihome tun-mtu-extra client-nat`,
 	notYetPath: `http-proxy http-proxy-option http-proxy-override http-proxy-retry http-proxy-timeout
 		http-proxy-user-pass socks-proxy socks-proxy-retry port-share`,

@@ -1,0 +1,48 @@
+// Package mmsg is recvmmsg(2) and sendmmsg(2): many messages of a socket in one
+// system call.
+//
+// Its callers keep arrays of Header that point to their own memory and hand them
+// over again and again, so that nothing is allocated for a call. The descriptors
+// do not block, and the calls are made without telling Go's scheduler, which
+// would cost more than most of them take: whoever gets EAGAIN waits by Go's
+// poller (syscall.RawConn).
+package mmsg
+
+import (
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Header is struct mmsghdr of recvmmsg(2).
+type Header struct {
+	unix.Msghdr
+	Len uint32 // bytes received or sent
+}
+
+// Receive takes up to len(h) messages that wait at a socket, without waiting
+// for one, and gives their number. flags are those of recvmsg(2).
+func Receive(fd uintptr, h []Header, flags int) (int, syscall.Errno) {
+	return call(unix.SYS_RECVMMSG, fd, h, flags)
+}
+
+// Send hands messages to a socket, without waiting for room, and gives the
+// number of those that it took. An error is the first message's.
+func Send(fd uintptr, h []Header, flags int) (int, syscall.Errno) {
+	return call(unix.SYS_SENDMMSG, fd, h, flags)
+}
+
+func call(trap, fd uintptr, h []Header, flags int) (int, syscall.Errno) {
+	for {
+		n, _, errno := unix.RawSyscall6(trap, fd, uintptr(unsafe.Pointer(unsafe.SliceData(h))), uintptr(len(h)),
+			uintptr(flags|unix.MSG_DONTWAIT), 0, 0)
+		switch errno {
+		case 0:
+			return int(n), 0
+		case unix.EINTR:
+		default:
+			return 0, errno
+		}
+	}
+}
