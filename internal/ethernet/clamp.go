@@ -17,6 +17,11 @@ const (
 // packets and first fragments of IPv4 and IPv6, behind up to two VLAN tags.
 func ClampMSS(f *Frame, maxFrame int) {
 	data := f.Data
+	// Most frames are none of these, as is soon seen.
+	if len(data) > HeaderLen+ipv4HeaderLen+tcpHeaderLen && data[12] == TypeIPv4>>8 && data[13] == TypeIPv4&0xff && data[14] == 0x45 &&
+		(data[23] != protoTCP || data[HeaderLen+ipv4HeaderLen+tcpFlags]&flagSYN == 0) {
+		return
+	}
 	h, err := ParseHeader(data)
 	if err != nil {
 		return

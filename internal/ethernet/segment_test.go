@@ -3,7 +3,6 @@ package ethernet
 import (
 	"bytes"
 	"encoding/binary"
-	"fmt"
 	"math/rand/v2"
 	"testing"
 
@@ -346,41 +345,6 @@ func FuzzFinish(f *testing.F) {
 			t.Fatalf("%+v: the payload changed", c)
 		}
 	})
-}
-
-func TestInternetSum(t *testing.T) {
-	r := rand.New(rand.NewPCG(1, 2))
-	for n := range 300 {
-		b := make([]byte, n)
-		for i := range b {
-			b[i] = byte(r.Uint32())
-		}
-		if n%7 == 0 {
-			b = bytes.Repeat([]byte{0xff}, n)
-		}
-		initial := uint16(r.Uint32())
-		got, want := InternetSum(b, initial), checksum.Checksum(b, initial)
-		// 0 and 0xffff are the same number in one's complement.
-		if got != want && got%0xffff != want%0xffff {
-			t.Errorf("%d bytes from %#x: %#x, want %#x", n, initial, got, want)
-		}
-	}
-	// The example of RFC 1071, 3.
-	if got := InternetSum([]byte{0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7}, 0); got != 0xddf2 {
-		t.Errorf("%#x, want 0xddf2", got)
-	}
-}
-
-func BenchmarkInternetSum(b *testing.B) {
-	for _, n := range []int{20, 1500, 65536} {
-		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			data := make([]byte, n)
-			b.SetBytes(int64(n))
-			for b.Loop() {
-				InternetSum(data, 0)
-			}
-		})
-	}
 }
 
 func BenchmarkFinish(b *testing.B) {

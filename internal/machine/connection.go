@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"tmelink/internal/ethernet"
+	"tmelink/internal/spare"
 	"tmelink/internal/tmesh"
 )
 
@@ -125,7 +126,7 @@ func (p *inTurn) WriteFrames(frames []ethernet.Frame) error {
 
 // segmenters are those that no pump uses: one needs it from when a batch has come
 // until it is sent, so that a connection at rest holds no memory for it.
-var segmenters = sync.Pool{New: func() any { return new(ethernet.Segmenter) }}
+var segmenters = spare.New(func() *ethernet.Segmenter { return new(ethernet.Segmenter) })
 
 // pumpQueue carries frames out of one queue. A panic on the way, which only a
 // fault of the program can cause, loses this connection and not what must be
@@ -146,13 +147,13 @@ func (c *Connection) pumpQueue(queue ethernet.Reader, from, to End, f *flow) (lo
 		if err != nil {
 			return c.ended(from, err)
 		}
-		s := segmenters.Get().(*ethernet.Segmenter)
+		s := segmenters.Take()
 		batch = s.Finish(batch, takes, most, drops)
 		f.count(batch)
 		if len(batch) > 0 {
 			err = to.Port.WriteFrames(batch)
 		}
-		segmenters.Put(s)
+		segmenters.Give(s)
 		if err != nil {
 			return c.ended(to, err)
 		}

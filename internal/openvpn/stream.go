@@ -3,7 +3,8 @@ package openvpn
 import (
 	"encoding/binary"
 	"fmt"
-	"sync"
+
+	"tmelink/internal/spare"
 )
 
 // LengthLen is the size of the big-endian length before each packet of a TCP
@@ -28,10 +29,10 @@ type Stream struct {
 }
 
 // streamBuffers are those that no Stream holds.
-var streamBuffers = sync.Pool{New: func() any {
+var streamBuffers = spare.New(func() *[]byte {
 	b := make([]byte, streamBuffer+LengthLen+65535)
 	return &b
-}}
+})
 
 // NewStream makes a Stream that takes packets of 1 to max bytes, which is at most
 // 65535.
@@ -41,7 +42,7 @@ func NewStream(max int) *Stream { return &Stream{max: max} }
 // packets that Cut gave before are lost with it.
 func (s *Stream) Space() []byte {
 	if s.buf == nil {
-		s.buf = streamBuffers.Get().(*[]byte)
+		s.buf = streamBuffers.Take()
 	}
 	b := *s.buf
 	copy(b, b[s.start:s.end])
@@ -54,7 +55,7 @@ func (s *Stream) Space() []byte {
 func (s *Stream) Rest() {
 	if s.buf != nil && s.start == s.end {
 		s.start, s.end = 0, 0
-		streamBuffers.Put(s.buf)
+		streamBuffers.Give(s.buf)
 		s.buf = nil
 	}
 }

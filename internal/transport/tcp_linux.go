@@ -3,11 +3,12 @@ package transport
 import (
 	"encoding/binary"
 	"io"
-	"sync"
 	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"tmelink/internal/spare"
 )
 
 // tcpReader reads a connection through Go's poller, which calls the function kept
@@ -64,7 +65,7 @@ type tcpBatch struct {
 	lengths [tcpPackets][2]byte
 }
 
-var tcpBatches = sync.Pool{New: func() any { return new(tcpBatch) }}
+var tcpBatches = spare.New(func() *tcpBatch { return new(tcpBatch) })
 
 // tcpWriter writes packets from where they lie. While it has the connection's
 // lock, nothing gets between the pieces of a packet.
@@ -112,8 +113,8 @@ func advance(iovs []unix.Iovec, n int) []unix.Iovec {
 
 // write writes packets, each behind its length.
 func (w *tcpWriter) write(packets [][]byte) error {
-	b := tcpBatches.Get().(*tcpBatch)
-	defer tcpBatches.Put(b)
+	b := tcpBatches.Take()
+	defer tcpBatches.Give(b)
 	for len(packets) > 0 {
 		n := min(len(packets), tcpPackets)
 		for i, p := range packets[:n] {

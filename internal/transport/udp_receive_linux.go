@@ -2,7 +2,6 @@ package transport
 
 import (
 	"encoding/binary"
-	"sync"
 	"syscall"
 	"unsafe"
 
@@ -10,6 +9,7 @@ import (
 
 	"tmelink/internal/ethernet"
 	"tmelink/internal/mmsg"
+	"tmelink/internal/spare"
 )
 
 const (
@@ -39,7 +39,7 @@ type intControl struct {
 	data [8]byte
 }
 
-var receiveBatches = sync.Pool{New: func() any {
+var receiveBatches = spare.New(func() *receiveBatch {
 	b := &receiveBatch{data: make([]byte, receiveSlots*slotSize)}
 	for i := range b.msgs {
 		b.iovs[i].Base = &b.data[i*slotSize]
@@ -50,7 +50,7 @@ var receiveBatches = sync.Pool{New: func() any {
 		m.Name = &b.names[i][0]
 	}
 	return b
-}}
+})
 
 type receiver struct {
 	u     *UDP
@@ -72,7 +72,7 @@ func (r *receiver) init(u *UDP) {
 // nothing.
 func (r *receiver) call(fd uintptr) bool {
 	if r.batch == nil {
-		r.batch = receiveBatches.Get().(*receiveBatch)
+		r.batch = receiveBatches.Take()
 	}
 	b := r.batch
 	for i := range b.msgs[:r.slots] { // the kernel has overwritten those that it used
@@ -93,7 +93,7 @@ func (r *receiver) call(fd uintptr) bool {
 	default:
 		r.u.readErrors(fd)
 	}
-	receiveBatches.Put(b)
+	receiveBatches.Give(b)
 	r.batch = nil
 	return r.errno != unix.EAGAIN
 }

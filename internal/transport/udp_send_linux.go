@@ -2,7 +2,6 @@ package transport
 
 import (
 	"encoding/binary"
-	"sync"
 	"syscall"
 	"time"
 	"unsafe"
@@ -10,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tmelink/internal/mmsg"
+	"tmelink/internal/spare"
 )
 
 const (
@@ -31,7 +31,7 @@ type sendBatch struct {
 	first   [sendSlots]int // the first of them among those given
 }
 
-var sendBatches = sync.Pool{New: func() any {
+var sendBatches = spare.New(func() *sendBatch {
 	b := new(sendBatch)
 	for i := range b.control {
 		c := &b.control[i]
@@ -39,7 +39,7 @@ var sendBatches = sync.Pool{New: func() any {
 		c.SetLen(unix.CmsgLen(2))
 	}
 	return b
-}}
+})
 
 type sender struct {
 	u   *UDP
@@ -133,7 +133,7 @@ func (s *sender) send(packets [][]byte, peer *udpPeer) (sent, refused int, why, 
 	if !s.groupAgain.IsZero() && time.Now().After(s.groupAgain) {
 		s.groupSize, s.groupAgain = maxDatagram, time.Time{}
 	}
-	s.batch = sendBatches.Get().(*sendBatch)
+	s.batch = sendBatches.Take()
 	for len(packets) > 0 && err == nil {
 		taken := s.fill(packets, peer)
 		err = s.u.raw.Write(s.try)
@@ -143,7 +143,7 @@ func (s *sender) send(packets [][]byte, peer *udpPeer) (sent, refused int, why, 
 		packets = packets[taken:]
 	}
 	clear(s.batch.iovs[:s.pieces]) // the packets are the caller's again
-	sendBatches.Put(s.batch)
+	sendBatches.Give(s.batch)
 	s.batch = nil
 	if s.why != 0 {
 		why = s.why

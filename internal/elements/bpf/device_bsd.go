@@ -22,6 +22,9 @@ import (
 	"tmelink/internal/ethernet"
 )
 
+// offloads: frames are sent finished.
+const offloads ethernet.Offloads = 0
+
 // device is an open /dev/bpf (bpf(4)) on one interface.
 //
 // Reads block for at most readTimeout instead of going through a poller: kqueue

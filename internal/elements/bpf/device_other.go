@@ -19,6 +19,9 @@ var errPlatform = errors.New("tmelink has no packet sockets on " + runtime.GOOS 
 	"; use tme/host/openvpn/socket/link to a machine that has them, or tme/generic/switch between machines here")
 
 // device cannot be had on this platform.
+// offloads: frames are sent finished.
+const offloads ethernet.Offloads = 0
+
 type device struct {
 	mtu  int
 	down atomic.Bool

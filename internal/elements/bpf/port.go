@@ -173,8 +173,8 @@ func (p *port) WriteFrames(frames []ethernet.Frame) error {
 	return p.dev.write(frames)
 }
 
-// Offloads: frames are sent finished.
-func (p *port) Offloads() ethernet.Offloads { return 0 }
+// Offloads are those of the device.
+func (p *port) Offloads() ethernet.Offloads { return offloads }
 
 // MaxFrame is what the interface's MTU allowed when it was opened.
 func (p *port) MaxFrame() int {

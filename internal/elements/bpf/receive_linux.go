@@ -10,15 +10,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tmelink/internal/ethernet"
+	"tmelink/internal/mmsg"
+	"tmelink/internal/spare"
 )
 
 var nativeEndian = binary.NativeEndian
-
-// mmsghdr is struct mmsghdr of recvmmsg(2).
-type mmsghdr struct {
-	unix.Msghdr
-	len uint32
-}
 
 // receiveSlots is how many frames one system call brings at most. Their memory
 // is 2 MiB, of which a page becomes real when a frame reaches it.
@@ -28,11 +24,9 @@ const receiveSlots = 32
 // address pair moves into when a VLAN tag is put back.
 const slotSize = (ethernet.VLANLen + ethernet.MaxFrameLen + 63) / 64 * 64
 
-// receiver is what a reader needs for its system calls, all of it reused.
+// receiver is what a reader needs for its system calls.
 type receiver struct {
-	msgs    [receiveSlots]mmsghdr
-	slots   [receiveSlots]receiveSlot
-	packets [receiveSlots]packet
+	batch *receiveBatch // nil while there is nothing to receive
 
 	call  func(fd uintptr) bool // made once, so that reading does not allocate
 	n     int                   // of the last call
@@ -44,21 +38,31 @@ type receiver struct {
 	since, emptied time.Time
 }
 
+// receiveBatch is the memory for one recvmmsg(2).
+type receiveBatch struct {
+	msgs    [receiveSlots]mmsg.Header
+	slots   [receiveSlots]receiveSlot
+	packets [receiveSlots]packet
+}
+
 type receiveSlot struct {
-	vnet    [vnetLen]byte
+	virtio  [ethernet.VirtioLen]byte
 	from    unix.RawSockaddrLinklayer
 	control [64]byte // one PACKET_AUXDATA message takes 40
 	iov     [2]unix.Iovec
 	data    []byte // slotSize long
 }
 
-func (r *receiver) init() {
+// receiveBatches are those that no device holds. A device takes one when there is
+// something to receive and gives it back when its queue is empty.
+var receiveBatches = spare.New(func() *receiveBatch {
+	b := new(receiveBatch)
 	arena := make([]byte, receiveSlots*slotSize)
-	for i := range r.slots {
-		s, m := &r.slots[i], &r.msgs[i]
+	for i := range b.slots {
+		s, m := &b.slots[i], &b.msgs[i]
 		s.data = arena[i*slotSize : (i+1)*slotSize : (i+1)*slotSize]
-		s.iov[0].Base = &s.vnet[0]
-		s.iov[0].SetLen(len(s.vnet))
+		s.iov[0].Base = &s.virtio[0]
+		s.iov[0].SetLen(len(s.virtio))
 		s.iov[1].Base = &s.data[ethernet.VLANLen]
 		s.iov[1].SetLen(ethernet.MaxFrameLen)
 		m.Iov = &s.iov[0]
@@ -66,6 +70,10 @@ func (r *receiver) init() {
 		m.Name = (*byte)(unsafe.Pointer(&s.from))
 		m.Control = &s.control[0]
 	}
+	return b
+})
+
+func (r *receiver) init() {
 	r.call = r.receive
 	r.emptied = time.Now()
 }
@@ -73,36 +81,35 @@ func (r *receiver) init() {
 // receive takes up to receiveSlots frames out of the queue. It returns false
 // when there is none, for the poller to wait.
 func (r *receiver) receive(fd uintptr) bool {
-	for i := range r.msgs { // the kernel has overwritten those that it used
-		m := &r.msgs[i]
+	if r.batch == nil {
+		r.batch = receiveBatches.Take()
+	}
+	b := r.batch
+	for i := range b.msgs { // the kernel has overwritten those that it used
+		m := &b.msgs[i]
 		m.Namelen = unix.SizeofSockaddrLinklayer
-		m.SetControllen(len(r.slots[i].control))
+		m.SetControllen(len(b.slots[i].control))
 		m.Flags = 0
 	}
-	for {
-		asked := time.Now()
-		n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.msgs[0])), receiveSlots,
-			unix.MSG_DONTWAIT|unix.MSG_TRUNC, 0, 0)
-		switch errno {
-		case unix.EINTR:
-			continue
-		case unix.EAGAIN:
-			r.emptied, r.woken = asked, true
-			return false
-		case 0:
-			r.n, r.errno = int(n), 0
-			r.since = r.emptied
-			if r.woken {
-				r.since = asked
-			}
-			if n < receiveSlots {
-				r.emptied = asked
-			}
-		default:
-			r.n, r.errno = 0, errno
+	asked := time.Now()
+	r.n, r.errno = mmsg.Receive(fd, b.msgs[:], unix.MSG_TRUNC)
+	switch r.errno {
+	case unix.EAGAIN:
+		r.emptied, r.woken = asked, true
+		r.n, r.errno = 0, 0
+		receiveBatches.Give(b)
+		r.batch = nil
+		return false
+	case 0:
+		r.since = r.emptied
+		if r.woken {
+			r.since = asked
 		}
-		return true
+		if r.n < receiveSlots {
+			r.emptied = asked
+		}
 	}
+	return true
 }
 
 // read waits for packets. The time is one before the first of them came in, as
@@ -132,8 +139,10 @@ func (d *device) read() ([]packet, time.Time, error) {
 		if r.n == receiveSlots { // only who lags loses frames
 			d.countDropped()
 		}
-		if packets := d.unpack(r.n); len(packets) > 0 {
-			return packets, r.since, nil
+		if r.n > 0 {
+			if packets := d.unpack(r.n); len(packets) > 0 {
+				return packets, r.since, nil
+			}
 		}
 	}
 }
@@ -158,11 +167,11 @@ func (d *device) failed(errno unix.Errno) error {
 
 // unpack makes packets of the first n slots and counts those that are none.
 func (d *device) unpack(n int) []packet {
-	r := &d.rx
-	packets := r.packets[:0]
+	b := d.rx.batch
+	packets := b.packets[:0]
 	for i := range n {
-		m, s := &r.msgs[i], &r.slots[i]
-		length := int(m.len) - vnetLen
+		m, s := &b.msgs[i], &b.slots[i]
+		length := int(m.Len) - ethernet.VirtioLen
 		switch {
 		case length < ethernet.HeaderLen:
 			d.counters.Read.Add(ethernet.Runt, 1)
@@ -171,7 +180,8 @@ func (d *device) unpack(n int) []packet {
 			d.counters.Read.Add(ethernet.Oversize, 1)
 			continue
 		}
-		f, ok := finish(s.vnet, tagOf(s.control[:m.Controllen]), s.data[:ethernet.VLANLen+length])
+		data, shift := restore(tagOf(s.control[:m.Controllen]), s.data[:ethernet.VLANLen+length])
+		f, ok := ethernet.ParseVirtio(s.virtio[:], data, shift)
 		switch {
 		case !ok:
 			d.counters.Read.Add(ethernet.Malformed, 1)

@@ -7,96 +7,141 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tmelink/internal/ethernet"
+	"tmelink/internal/mmsg"
+	"tmelink/internal/spare"
 )
 
-// sendSlots is how many frames one system call sends at most.
-const sendSlots = 64
+const (
+	sendSlots  = 64   // frames or super-frames in one call
+	sendPieces = 1024 // of memory in one call
+)
 
-// sender is what a writer needs for its system calls, all of it reused.
+// sendBatch is the memory for one sendmmsg(2). What can be joined to a
+// super-frame is: the kernel's way out costs about the same for one as for a
+// single frame.
+type sendBatch struct {
+	msgs   [sendSlots]mmsg.Header
+	iovs   [sendPieces]unix.Iovec
+	virtio [sendSlots][ethernet.VirtioLen]byte
+	joins  [sendSlots]ethernet.Coalescer
+	counts [sendSlots]int // frames in each message
+	first  [sendSlots]int // the first of them among those given
+	kinds  [sendSlots]ethernet.Offloads
+}
+
+var sendBatches = spare.New(func() *sendBatch { return new(sendBatch) })
+
+// sender is what a writer needs for its system calls.
 type sender struct {
-	msgs [sendSlots]mmsghdr
-	iovs [sendSlots][2]unix.Iovec
-	vnet [vnetLen]byte // zero: every frame is finished
-
+	joins ethernet.Offloads // super-frames that the kernel has not refused
 	call  func(fd uintptr) bool
-	msg   []mmsghdr // what the next call sends
-	n     int       // of the last call
+	msgs  []mmsg.Header // what the next call sends
+	n     int           // of the last call
 	errno unix.Errno
 }
 
 func (t *sender) init() {
-	for i := range t.msgs {
-		t.iovs[i][0].Base = &t.vnet[0]
-		t.iovs[i][0].SetLen(len(t.vnet))
-		t.msgs[i].Iov = &t.iovs[i][0]
-		t.msgs[i].SetIovlen(2)
-	}
+	t.joins = offloads
 	t.call = t.send
 }
 
-// send sends some of t.msg. It returns false when the socket's buffer is full,
+// send sends some of t.msgs. It returns false when the socket's buffer is full,
 // for the poller to wait.
 func (t *sender) send(fd uintptr) bool {
-	for {
-		n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&t.msg[0])), uintptr(len(t.msg)),
-			unix.MSG_DONTWAIT, 0, 0)
-		switch errno {
-		case unix.EINTR:
-			continue
-		case unix.EAGAIN:
-			return false
-		case 0:
-			t.n, t.errno = int(n), 0
-		default:
-			t.n, t.errno = 0, errno
-		}
-		return true
-	}
+	t.n, t.errno = mmsg.Send(fd, t.msgs, 0)
+	return t.errno != unix.EAGAIN
 }
 
 // write sends frames. Those that the kernel refuses are counted.
 func (d *device) write(frames []ethernet.Frame) error {
-	t := &d.tx
+	b := sendBatches.Take()
+	defer sendBatches.Give(b)
 	for len(frames) > 0 {
-		batch := frames[:min(len(frames), sendSlots)]
-		frames = frames[len(batch):]
-		for i := range batch {
-			t.iovs[i][1].Base = unsafe.SliceData(batch[i].Data)
-			t.iovs[i][1].SetLen(len(batch[i].Data))
+		messages, pieces, taken := d.tx.fill(b, frames)
+		sent, err := d.sendAll(b, messages)
+		clear(b.iovs[:pieces]) // the frames are the caller's again
+		if err != nil {
+			return err
 		}
-		t.msg = t.msgs[:len(batch)]
-		for len(t.msg) > 0 {
-			err := d.raw.Write(t.call)
-			if d.closed.Load() {
-				return net.ErrClosed
-			}
-			if err != nil {
-				return d.lost(err)
-			}
-			t.msg = t.msg[t.n:]
-			if t.errno == 0 {
-				continue
-			}
-			d.refused(t.errno)
-			t.msg = t.msg[1:]
+		if sent < messages {
+			taken = b.first[sent]
 		}
+		frames = frames[taken:]
 	}
 	return nil
 }
 
-// refused counts a frame that the kernel did not send. What is wrong with the
+// fill makes messages of frames, as many as there is room for, and says of how
+// many frames, in how many pieces of memory.
+func (t *sender) fill(b *sendBatch, frames []ethernet.Frame) (messages, pieces, taken int) {
+	const most = 66 // pieces of one super-frame: virtio header, headers, and 64 payloads
+	for taken < len(frames) && messages < sendSlots && pieces+most <= sendPieces {
+		f, payload, n := b.joins[messages].Join(frames[taken:], t.joins)
+		f.PutVirtio(b.virtio[messages][:])
+		m := &b.msgs[messages]
+		m.Iov = &b.iovs[pieces]
+		m.SetIovlen(2 + len(payload))
+		pieces += put(b.iovs[pieces:], b.virtio[messages][:])
+		pieces += put(b.iovs[pieces:], f.Data)
+		for _, p := range payload {
+			pieces += put(b.iovs[pieces:], p)
+		}
+		b.counts[messages], b.first[messages], b.kinds[messages] = n, taken, f.Needs
+		messages++
+		taken += n
+	}
+	return messages, pieces, taken
+}
+
+func put(iovs []unix.Iovec, data []byte) int {
+	iovs[0].Base = unsafe.SliceData(data)
+	iovs[0].SetLen(len(data))
+	return 1
+}
+
+// sendAll sends messages until all are gone or refused, or until the kernel
+// refuses one that has been joined, and says of how many that is. The frames of
+// that one and all behind have to be sent once more.
+func (d *device) sendAll(b *sendBatch, messages int) (sent int, err error) {
+	t := &d.tx
+	for sent < messages {
+		t.msgs = b.msgs[sent:messages]
+		err := d.raw.Write(t.call)
+		t.msgs = nil
+		if d.closed.Load() {
+			return sent, net.ErrClosed
+		}
+		if err != nil {
+			return sent, d.lost(err)
+		}
+		sent += t.n
+		if t.errno == 0 {
+			continue
+		}
+		if t.errno == unix.EINVAL && b.counts[sent] > 1 {
+			t.joins &^= b.kinds[sent] & ethernet.Segmentation
+			d.log.Info("the kernel refuses super-frames; frames are sent one by one", "interface", d.iface)
+			return sent, nil
+		}
+		d.refused(t.errno, b.counts[sent])
+		sent++
+	}
+	return sent, nil
+}
+
+// refused counts n frames that the kernel did not send. What is wrong with the
 // interface, the reader is told: packet_snd of net/packet/af_packet.c looks at
 // the interface before it takes the socket's error.
-func (d *device) refused(errno unix.Errno) {
+func (d *device) refused(errno unix.Errno, n int) {
 	drops := &d.counters.Write
 	switch errno {
 	case unix.ENETDOWN, unix.ENXIO, unix.ENODEV:
-		drops.Add(ethernet.InterfaceDown, 1)
+		drops.Add(ethernet.InterfaceDown, n)
 	case unix.EMSGSIZE:
-		drops.Add(ethernet.Oversize, 1)
+		drops.Add(ethernet.Oversize, n)
 	case unix.ENOBUFS:
-		drops.Add(ethernet.QueueFull, 1)
+		drops.Add(ethernet.QueueFull, n)
 	default:
-		drops.Add(ethernet.SendFailed, 1)
+		drops.Add(ethernet.SendFailed, n)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"tmelink/internal/ethernet"
+	"tmelink/internal/spare"
 )
 
 // queue holds the frames that wait at a port: many goroutines put, one gets.
@@ -45,7 +46,7 @@ func (q *queue) put(frames []ethernet.Frame, wanted func(i int) bool) (full int)
 		}
 		b := q.filled
 		if b == nil {
-			b = buffers.Get().(*buffer)
+			b = buffers.Take()
 			q.filled = b
 			q.some.Signal()
 		}
@@ -92,9 +93,8 @@ type buffer struct {
 	ends []int            // where each frame ends in data
 }
 
-// buffers are those that no queue and no reader holds. The garbage collector
-// takes them away when they are not needed for long.
-var buffers = sync.Pool{New: func() any { return new(buffer) }}
+// buffers are those that no queue and no reader holds.
+var buffers = spare.New(func() *buffer { return new(buffer) })
 
 func (b *buffer) add(f *ethernet.Frame) {
 	b.data = append(b.data, f.Data...)
@@ -116,5 +116,5 @@ func (b *buffer) frames() []ethernet.Frame {
 
 func (b *buffer) release() {
 	b.data, b.list, b.ends = b.data[:0], b.list[:0], b.ends[:0]
-	buffers.Put(b)
+	buffers.Give(b)
 }

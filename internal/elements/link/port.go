@@ -8,6 +8,7 @@ import (
 
 	"tmelink/internal/ethernet"
 	"tmelink/internal/openvpn"
+	"tmelink/internal/spare"
 	"tmelink/internal/transport"
 )
 
@@ -51,7 +52,7 @@ type port struct {
 type frameList struct{ frames []ethernet.Frame }
 
 // frameLists are those that no port holds.
-var frameLists = sync.Pool{New: func() any { return new(frameList) }}
+var frameLists = spare.New(func() *frameList { return new(frameList) })
 
 func newPort(c *config) *port {
 	p := &port{maxFrame: ethernet.FrameLen(c.mtu), mssfix: c.mssfixOrDefault()}
@@ -64,7 +65,7 @@ func (p *port) ReadFrames() ([]ethernet.Frame, error) {
 	c := p.circuit.Load()
 	for {
 		if p.frames != nil {
-			frameLists.Put(p.frames)
+			frameLists.Give(p.frames)
 			p.frames = nil
 		}
 		if c == nil {
@@ -81,7 +82,7 @@ func (p *port) ReadFrames() ([]ethernet.Frame, error) {
 			}
 			continue
 		}
-		list := frameLists.Get().(*frameList)
+		list := frameLists.Take()
 		p.frames = list
 		list.frames = c.session.Decode(list.frames[:0], packets, time.Now())
 		p.clamp(c, list.frames)

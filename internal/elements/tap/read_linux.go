@@ -2,18 +2,18 @@ package tap
 
 import (
 	"net"
-	"sync"
 
 	"golang.org/x/sys/unix"
 
 	"tmelink/internal/ethernet"
+	"tmelink/internal/spare"
 )
 
 // The bounds of one batch of ReadFrames: what a system call for each frame
 // brings before the batch is worth sending on.
 const (
 	batchFrames = 128
-	batchBytes  = 32 << 10
+	batchBytes  = 96 << 10
 )
 
 // readBuffer has room for a whole batch and behind it for the longest frame of
@@ -26,14 +26,19 @@ type readBuffer struct {
 // readBuffers are those that no queue holds. A queue takes one when there is
 // something to read and gives it back when it is empty, so that idle devices
 // hold none.
-var readBuffers = sync.Pool{New: func() any { return new(readBuffer) }}
+var readBuffers = spare.New(func() *readBuffer { return new(readBuffer) })
 
 // reader is the reading side of a queue.
 type reader struct {
-	queue   *queue
-	buffer  *readBuffer
-	frames  []ethernet.Frame
-	err     error
+	queue  *queue
+	buffer *readBuffer
+	frames []ethernet.Frame
+	err    error
+	// lone: the last batch was one frame, and nothing followed it. Then the
+	// next frame is not likely to have company either, and to ask for that
+	// would hold it up.
+	lone    bool
+	waited  bool                  // the queue was empty when it was asked last
 	drainFn func(fd uintptr) bool // drain, made once: a fresh one would be an allocation
 }
 
@@ -64,21 +69,25 @@ func (q *queue) ReadFrames() ([]ethernet.Frame, error) {
 // the poller, which then waits, if there was nothing to read at all.
 func (r *reader) drain(fd uintptr) bool {
 	if r.buffer == nil {
-		r.buffer = readBuffers.Get().(*readBuffer)
+		r.buffer = readBuffers.Take()
 	}
 	p, b := r.queue.port, r.buffer
 	h, only := p.host.Load(), p.only.Load()
 	r.frames = b.frames[:0]
-	used := 0
-	for reads := range batchFrames {
+	used, most := 0, batchFrames
+	if r.lone && r.waited {
+		most = 1
+	}
+	for reads := range most {
 		if used >= batchBytes {
 			break
 		}
 		n, errno := transfer(unix.SYS_READ, fd, b.bytes[used:])
 		if errno == unix.EAGAIN {
 			if reads == 0 {
-				readBuffers.Put(b)
+				readBuffers.Give(b)
 				r.buffer, r.frames = nil, nil
+				r.waited = true
 				return false
 			}
 			break
@@ -105,6 +114,8 @@ func (r *reader) drain(fd uintptr) bool {
 			used += n
 		}
 	}
+	r.lone = r.waited && len(r.frames) < 2
+	r.waited = false
 	return true
 }
 
