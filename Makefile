@@ -18,7 +18,7 @@ peers:
 	scripts/peers
 
 lint:
-	@unformatted="$$(gofmt -l cmd internal)"; test -z "$$unformatted" || { echo "not formatted by gofmt: $$unformatted"; exit 1; }
+	@unformatted="$$(gofmt -l bench cmd internal)"; test -z "$$unformatted" || { echo "not formatted by gofmt: $$unformatted"; exit 1; }
 	go vet ./...
 	go tool staticcheck ./...
 
