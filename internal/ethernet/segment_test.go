@@ -3,7 +3,6 @@ package ethernet
 import (
 	"bytes"
 	"encoding/binary"
-	"math/rand/v2"
 	"testing"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
