@@ -24,7 +24,7 @@ type UDPConfig struct {
 	// Float lets the peer change its address: whoever sends is the peer.
 	Float     bool
 	MaxPacket int  // bytes: longer datagrams are dropped
-	Plain     bool // send each packet by itself (no UDP_SEGMENT)
+	Plain     bool // each packet is a datagram to the kernel, too (no UDP_SEGMENT, no UDP_GRO)
 	Counters  *ethernet.Counters
 	Log       *slog.Logger
 }

@@ -112,7 +112,7 @@ func (z *zoneCache) name(index uint32) string {
 func (u *UDP) tune() {
 	u.raw.Control(func(fd uintptr) {
 		s := int(fd)
-		u.joined = unix.SetsockoptInt(s, unix.IPPROTO_UDP, unix.UDP_GRO, 1) == nil
+		u.joined = !u.config.Plain && unix.SetsockoptInt(s, unix.IPPROTO_UDP, unix.UDP_GRO, 1) == nil
 		if u.config.ReceiveBuffer == 0 {
 			setBuffer(s, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, socketBuffer)
 		}

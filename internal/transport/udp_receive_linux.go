@@ -56,11 +56,14 @@ type receiver struct {
 	u     *UDP
 	batch *receiveBatch // nil while there is nothing to receive
 	slots int           // how many datagrams to ask for
-	last  sockaddr      // whose datagrams were let in last
-	zones zoneCache
-	try   func(fd uintptr) bool
-	n     int
-	errno syscall.Errno
+	// waited: nothing was there when it was asked last. A lone datagram that
+	// comes then is not likely to have company.
+	waited bool
+	last   sockaddr // whose datagrams were let in last
+	zones  zoneCache
+	try    func(fd uintptr) bool
+	n      int
+	errno  syscall.Errno
 }
 
 func (r *receiver) init(u *UDP) {
@@ -90,6 +93,7 @@ func (r *receiver) call(fd uintptr) bool {
 	case 0:
 		return true
 	case unix.EAGAIN:
+		r.waited = true
 	default:
 		r.u.readErrors(fd)
 	}
@@ -130,12 +134,15 @@ func (r *receiver) receive() ([][]byte, error) {
 		}
 		r.split(b.data[i*slotSize:][:min(int(m.Len), slotSize)], size, m.Flags&unix.MSG_TRUNC != 0)
 	}
-	// Without joined datagrams many small ones are the better batch.
-	if joined {
+	switch {
+	case r.n == 1 && r.waited && !joined:
+		r.slots = 1
+	case r.n < r.slots || joined || r.slots == 1:
 		r.slots = joinedSlots
-	} else if r.n == r.slots {
+	default: // without joined datagrams many small ones are the better batch
 		r.slots = receiveSlots
 	}
+	r.waited = false
 	return b.packets, nil
 }
 

@@ -81,7 +81,7 @@ func (l *Link) openSocket(ctx context.Context, local netip.AddrPort, peers []net
 			family = transport.Of(peers[0].Addr())
 		}
 		o.udp, err = transport.OpenUDP(ctx, transport.UDPConfig{
-			Socket: c.socket, Local: local, Float: c.float, MaxPacket: limit,
+			Socket: c.socket, Local: local, Float: c.float, Plain: c.noOffload, MaxPacket: limit,
 			Remotes:  slices.DeleteFunc(peers, func(p netip.AddrPort) bool { return !family.Has(p.Addr()) }),
 			Counters: &l.port.counters, Log: l.log,
 		})

@@ -51,6 +51,7 @@ type config struct {
 	connectTimeout        time.Duration
 	resolveFor            time.Duration // at the start; 0: one attempt; below 0: no end
 	mtu                   int
+	noOffload             bool
 	mssfix                mssfix
 	mssfixGiven           bool // with a value
 	socket                transport.Socket
@@ -136,6 +137,17 @@ func (c *config) options() []element.Option {
 			Set: func(v element.Values) (err error) { c.mtu, err = v.Int(0, minMTU, maxMTU); return err }},
 		{Name: "--mssfix", Values: "[BYTES] [mtu|fixed]", Doc: "Have the TCP connections inside the frames send segments so short that the link's packets become at most BYTES long: with `mtu` together with the IP and UDP headers around them, without it not counting these; with `fixed` the IP packets inside the frames. 0 is no bound. The default is 1492 mtu, and `fixed` with the value of --tun-mtu where that is not 1500. A path that reports to take less lowers the bound.",
 			Set: c.setMSSFix},
+		{Name: "--offload", Values: "on|off", Doc: "Whether a UDP socket is handed many datagrams as one where the kernel can cut and join them (UDP_SEGMENT, UDP_GRO). Default: on, as far as the kernel grants it. Not OpenVPN's: off is for kernels and network cards that do it wrong. Linux only.",
+			Set: func(v element.Values) error {
+				switch v.Text(0) {
+				case "on":
+				case "off":
+					c.noOffload = true
+				default:
+					return v.Faultf(0, "%q is neither on nor off", v.Text(0))
+				}
+				return nil
+			}},
 		{Name: "--sndbuf", Values: "BYTES", Doc: "The size of the socket's send buffer. The default for UDP on Linux is 7 MiB, or what the host allows of it; else it is the host's.",
 			Set: func(v element.Values) (err error) {
 				c.socket.SendBuffer, err = v.Int(0, 0, maxSocketBuffer)
