@@ -1,13 +1,14 @@
 # make          the program, in bin/
 # make test     every check of the project; as root on Debian it first installs the peers
 # make docs     what is generated: docs/elements.md and the pictures
+# make bench    as root: measures it beside every peer that is installed, for docs/performance.md
 # make install  program, manual pages and shell completion, below PREFIX
 
 PREFIX ?= /usr/local
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo development)
 PLATFORMS = linux/arm64 darwin/arm64 windows/amd64 freebsd/amd64 netbsd/amd64 openbsd/amd64
 
-.PHONY: build test peers lint cross docs docs-check unit fuzz install clean
+.PHONY: build test peers lint cross docs docs-check unit fuzz bench install clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/tmelink ./cmd/tmelink
@@ -42,6 +43,11 @@ unit:
 
 fuzz: # FUZZTIME of every fuzz target, one after the other
 	scripts/fuzz
+
+BENCHFLAGS ?= --rounds 3 --seconds 4
+bench:
+	go build -trimpath -o bin/bench ./bench
+	bin/bench run $(BENCHFLAGS) --json bench/result.json --page docs
 
 install: build
 	install -D -m 755 bin/tmelink $(DESTDIR)$(PREFIX)/bin/tmelink

@@ -3,6 +3,7 @@ package all
 
 import (
 	_ "tmelink/internal/elements/bpf"
+	_ "tmelink/internal/elements/emulator"
 	_ "tmelink/internal/elements/generic"
 	_ "tmelink/internal/elements/link"
 	_ "tmelink/internal/elements/nic"

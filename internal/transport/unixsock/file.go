@@ -1,0 +1,105 @@
+package unixsock
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+)
+
+// file is a socket's name in the file system. Who made it removes it; the kernel
+// leaves it when a process ends.
+type file struct {
+	path string
+	info fs.FileInfo // as it was made
+
+	removing sync.Once
+	err      error
+}
+
+// ErrInUse is the error of a path where another socket is alive.
+var ErrInUse = errors.New("another program has its socket there; stop it, or choose another path")
+
+// making is held while a file is made: of two elements that find the same dead
+// socket, the second must not take the first one's away.
+var making sync.Mutex
+
+// makeFile has bind make the socket at a path, after removing a dead socket from
+// there, and gives it its permissions. Where it fails, the caller closes what
+// bind has opened.
+func makeFile(network, path string, mode fs.FileMode, bind func() error) (*file, error) {
+	making.Lock()
+	defer making.Unlock()
+	err := bind()
+	if errors.Is(err, errAddrInUse) {
+		if err := removeDead(network, path); err != nil {
+			return nil, err
+		}
+		err = bind()
+	}
+	if err != nil {
+		return nil, withoutAddress(err)
+	}
+	f := &file{path: path}
+	if f.info, err = os.Lstat(path); err == nil {
+		err = setMode(path, mode)
+	}
+	if err != nil {
+		os.Remove(path)
+		return nil, err
+	}
+	return f, nil
+}
+
+// remove removes the file, unless another program has put its own in its place.
+// It comes before the socket is closed: as long as that is open, no other file
+// has the same number.
+func (f *file) remove() error {
+	f.removing.Do(func() {
+		now, err := os.Lstat(f.path)
+		if err != nil || !os.SameFile(now, f.info) {
+			return
+		}
+		if err := os.Remove(f.path); !errors.Is(err, fs.ErrNotExist) {
+			f.err = err
+		}
+	})
+	return f.err
+}
+
+// removeDead removes a socket that nobody has open any more, and nothing else.
+func removeDead(network, path string) error {
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case info.Mode().Type() != fs.ModeSocket:
+		return fmt.Errorf("there is a file already that is no socket (%s); choose another path", info.Mode())
+	}
+	conn, err := net.DialUnix(network, nil, &net.UnixAddr{Net: network, Name: path})
+	if err == nil {
+		conn.Close()
+		return ErrInUse
+	}
+	if !errors.Is(err, errRefused) { // alive, but of another kind, busy, or not for us
+		return ErrInUse
+	}
+	return os.Remove(path)
+}
+
+// Sweep removes dead datagram sockets whose names begin with prefix from a
+// folder: what a killed process has left there.
+func Sweep(folder, prefix string) {
+	entries, _ := os.ReadDir(folder)
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), prefix) && e.Type() == fs.ModeSocket {
+			removeDead("unixgram", filepath.Join(folder, e.Name()))
+		}
+	}
+}
