@@ -43,6 +43,17 @@ func (v Values) pos(i int) tmesh.Pos {
 	return v.Name.Pos
 }
 
+// OnOff reads on or off.
+func (v Values) OnOff(i int) (on bool, err error) {
+	switch v.Text(i) {
+	case "on":
+		return true, nil
+	case "off":
+		return false, nil
+	}
+	return false, v.Faultf(i, "%q is neither on nor off", v.Text(i))
+}
+
 // Int is a decimal or 0x number from low to high.
 func (v Values) Int(i, low, high int) (int, error) {
 	text, base := v.Text(i), 10

@@ -169,7 +169,9 @@ func (c *config) noteIdle(idle *[]tmesh.Word) {
 	if c.proto.mode == openvpn.TCPServer {
 		names = append(names, "--rport")
 	}
-	if !c.proto.tcp() {
+	if c.proto.tcp() {
+		names = append(names, "--offload")
+	} else {
 		names = append(names, "--socket-flags")
 	}
 	if len(c.remotes) == 0 {

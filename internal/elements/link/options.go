@@ -139,14 +139,9 @@ func (c *config) options() []element.Option {
 			Set: c.setMSSFix},
 		{Name: "--offload", Values: "on|off", Doc: "Whether a UDP socket is handed many datagrams as one where the kernel can cut and join them (UDP_SEGMENT, UDP_GRO). Default: on, as far as the kernel grants it. Not OpenVPN's: off is for kernels and network cards that do it wrong. Linux only.",
 			Set: func(v element.Values) error {
-				switch v.Text(0) {
-				case "on":
-				case "off":
-					c.noOffload = true
-				default:
-					return v.Faultf(0, "%q is neither on nor off", v.Text(0))
-				}
-				return nil
+				on, err := v.OnOff(0)
+				c.noOffload = !on
+				return err
 			}},
 		{Name: "--sndbuf", Values: "BYTES", Doc: "The size of the socket's send buffer. The default for UDP on Linux is 7 MiB, or what the host allows of it; else it is the host's.",
 			Set: func(v element.Values) (err error) {

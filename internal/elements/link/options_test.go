@@ -73,6 +73,14 @@ func TestWordsAreTakenAsOpenVPNTakesThem(t *testing.T) {
 		{local + "--ifconfig 10.0.77.1 255.255.255.0 --ifconfig-ipv6 fd00::1/64 fd00::2", func(c *config) bool {
 			return c.network.String() == "10.0.77.1/24" && c.network6
 		}},
+		{local, func(c *config) bool { return !c.noOffload && c.mssfixOrDefault() == mssfix{1492, mssMTU} }},
+		{local + "--offload off --mssfix 0", func(c *config) bool { return c.noOffload && c.mssfixOrDefault() == mssfix{} }},
+		{local + "--offload on --mssfix", func(c *config) bool { return !c.noOffload && c.mssfixOrDefault() == mssfix{1492, mssMTU} }},
+		{local + "--mssfix 1300 mtu", func(c *config) bool { return c.mssfixOrDefault() == mssfix{1300, mssMTU} }},
+		{local + "--mssfix 1300 fixed", func(c *config) bool { return c.mssfixOrDefault() == mssfix{1300, mssFixed} }},
+		{local + "--mssfix 1300", func(c *config) bool { return c.mssfixOrDefault() == mssfix{1300, mssPacket} }},
+		{local + "--tun-mtu 9000", func(c *config) bool { return c.mssfixOrDefault() == mssfix{9000, mssFixed} }},
+		{local + "--tun-mtu 9000 --mssfix 1400", func(c *config) bool { return c.mssfixOrDefault() == mssfix{1400, mssPacket} }},
 		{local + "--cipher none --auth NONE --mode p2p --bind", func(*config) bool { return true }},
 	} {
 		args, _ := argsOf(c.words)
@@ -125,6 +133,9 @@ func TestFaultsAreToldAtTheirWord(t *testing.T) {
 		{"--local 10.0.0.1 --keepalive 10 60 --ping 5", []string{"t:1:36: --ping: it contradicts --keepalive"}},
 		{"--local 10.0.0.1 --tun-mtu 99", []string{"t:1:28: --tun-mtu:"}},
 		{"--local 10.0.0.1 --tun-mtu 65486", []string{"t:1:28: --tun-mtu:"}},
+		{"--local 10.0.0.1 --mssfix 153", []string{"t:1:27: --mssfix: 153 is too small"}},
+		{"--local 10.0.0.1 --mssfix 1400 mut", []string{`t:1:32: --mssfix: "mut" is neither mtu nor fixed`}},
+		{"--local 10.0.0.1 --offload no", []string{`t:1:28: --offload: "no" is neither on nor off`}},
 		{"--local 10.0.0.1 --local 10.0.0.2", []string{"t:1:18: --local is given twice"}},
 		{"--local 10.0.0.1 --secret static.key 1 --fragment 1200", []string{"t:1:18: --secret: keys and encryption", "t:1:40: --fragment: it changes"}},
 		{"--local 10.0.0.1 --cipher AES-256-GCM", []string{"t:1:27: --cipher: keys and encryption"}},

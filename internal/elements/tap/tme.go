@@ -167,14 +167,9 @@ func mtuOption(name string, c *config) element.Option {
 
 func offloadOption(c *config) element.Option {
 	return element.Option{Name: "offload", Values: "on|off", Doc: "Whether the kernel hands over TCP and UDP in super-frames of up to 64 KiB, and takes them, with unfinished checksums, as far as it can. Default: on.", Set: func(v element.Values) error {
-		switch v.Text(0) {
-		case "on":
-		case "off":
-			c.noOffload = true
-		default:
-			return v.Faultf(0, "%q is neither on nor off", v.Text(0))
-		}
-		return nil
+		on, err := v.OnOff(0)
+		c.noOffload = !on
+		return err
 	}}
 }
 

@@ -82,6 +82,8 @@ func TestWordFaults(t *testing.T) {
 		{"tme/host/tun/tap", "mtu 67", []string{"68 to 65521"}, 3},
 		{"tme/host/tun/tap", "interface a/b netns ../x", []string{"cannot be an interface's name", "cannot be a network namespace's name"}, 3},
 		{"tme/host/tun/tap", "hwaddr 01:00:00:00:00:00", []string{"not the hardware address of one station"}, 3},
+		{"tme/host/tun/tap", "offload yes", []string{"neither on nor off"}, 3},
+		{"tme/host/tun/tap", "queues 257", []string{"1 to 256"}, 3},
 		{"tme/host/tun/tap", "inett 10.0.0.1", []string{"did you mean inet"}, 2},
 		{"tme/host/openvpn/tap", "", []string{"--dev is missing"}, 1},
 		{"tme/host/openvpn/tap", "--dev tun0", []string{"only tap does"}, 3},

@@ -80,8 +80,10 @@ func flowQueue(frame []byte, queues int) int {
 			h = mix(h, ip[12:24])
 		case header.Type == ethernet.TypeIPv4 && len(ip) >= 20:
 			h = mix(h, ip[12:20])
-		case header.Type == ethernet.TypeIPv6 && len(ip) >= 44:
+		case header.Type == ethernet.TypeIPv6 && len(ip) >= 44 && (ip[6] == unix.IPPROTO_TCP || ip[6] == unix.IPPROTO_UDP):
 			h = mix(h, ip[8:44])
+		case header.Type == ethernet.TypeIPv6 && len(ip) >= 40: // a fragment, say
+			h = mix(h, ip[8:40])
 		}
 	}
 	return int(h>>16) % queues
