@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,14 +22,18 @@ func tcpConfig() TCPConfig {
 	return TCPConfig{Local: loopback, MaxPacket: 1768, Counters: &ethernet.Counters{}, Log: (&log{}).logger()}
 }
 
-func tcpPair(t testing.TB) (server, client *TCP) {
+func tcpPair(t testing.TB) (server, client *TCP) { return tcpPairWith(t, Socket{}) }
+
+func tcpPairWith(t testing.TB, socket Socket) (server, client *TCP) {
 	t.Helper()
-	l, err := Listen(context.Background(), tcpConfig())
+	c := tcpConfig()
+	c.Socket = socket
+	l, err := Listen(context.Background(), c)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	if client, err = Dial(context.Background(), tcpConfig(), l.Local(), 10*time.Second); err != nil {
+	if client, err = Dial(context.Background(), c, l.Local(), 10*time.Second); err != nil {
 		t.Fatal(err)
 	}
 	if server, err = l.Accept(anyone); err != nil {
@@ -108,19 +113,24 @@ func TestTCPPeerGone(t *testing.T) {
 
 func TestTCPBlockedWriteIsWokenByClose(t *testing.T) {
 	_, client := tcpPair(t) // whose server does not read
-	// The kernel's buffers are full once a write gets nowhere until its deadline.
-	for n := 1; n > 0; {
-		client.conn.SetWriteDeadline(time.Now().Add(200 * time.Millisecond))
-		n, _ = client.conn.Write(make([]byte, 1<<20))
-	}
-	client.conn.SetWriteDeadline(time.Time{})
+	// Both write until they cannot: when the buffers are full, a kernel on a busy
+	// machine may still make room again.
 	done := make(chan error, 2)
-	go func() { done <- client.WritePackets(texts("packet %d", 3)) }()
-	go func() { done <- client.Send([]byte("beside")) }()
-	select {
-	case err := <-done:
-		t.Fatalf("nothing blocks: %v", err)
-	case <-time.After(50 * time.Millisecond):
+	var progress atomic.Int64
+	until := func(write func() error) {
+		for {
+			if err := write(); err != nil {
+				done <- err
+				return
+			}
+			progress.Add(1)
+		}
+	}
+	packets := [][]byte{make([]byte, 1700), make([]byte, 1700), make([]byte, 1700)}
+	go until(func() error { return client.WritePackets(packets) })
+	go until(func() error { return client.Send(packets[0]) })
+	for before := int64(-1); before != progress.Load(); time.Sleep(100 * time.Millisecond) {
+		before = progress.Load()
 	}
 	client.Close()
 	for range 2 {
@@ -190,22 +200,5 @@ func TestClientTakesItsPortAgain(t *testing.T) {
 		}
 		conn.Close()
 		server.Close()
-	}
-}
-
-func TestTCPAllocatesNothing(t *testing.T) {
-	server, client := tcpPair(t)
-	batch := texts("packet %d", 32)
-	if n := testing.AllocsPerRun(50, func() {
-		client.WritePackets(batch)
-		for n := 0; n < len(batch); {
-			packets, err := server.ReadPackets()
-			if err != nil {
-				t.Fatal(err)
-			}
-			n += len(packets)
-		}
-	}); n != 0 {
-		t.Errorf("%v allocations for 32 packets", n)
 	}
 }

@@ -321,47 +321,6 @@ func TestCloseWakesReaders(t *testing.T) {
 	}
 }
 
-func BenchmarkUDP(b *testing.B) {
-	receiver, _, _ := openUDP(b, UDPConfig{})
-	sender, _, _ := openUDP(b, UDPConfig{Remotes: []netip.AddrPort{receiver.Local()}})
-	batch := make([][]byte, 32)
-	for i := range batch {
-		batch[i] = make([]byte, 1514)
-	}
-	b.SetBytes(32 * 1514)
-	b.ReportAllocs()
-	for b.Loop() {
-		if err := sender.WritePackets(batch); err != nil {
-			b.Fatal(err)
-		}
-		for n := 0; n < len(batch); {
-			packets, err := receiver.ReadPackets()
-			if err != nil {
-				b.Fatal(err)
-			}
-			n += len(packets)
-		}
-	}
-}
-
-func TestUDPAllocatesNothing(t *testing.T) {
-	receiver, _, _ := openUDP(t, UDPConfig{})
-	sender, _, _ := openUDP(t, UDPConfig{Remotes: []netip.AddrPort{receiver.Local()}})
-	batch := texts("packet %d", 32)
-	if n := testing.AllocsPerRun(50, func() {
-		sender.WritePackets(batch)
-		for n := 0; n < len(batch); {
-			packets, err := receiver.ReadPackets()
-			if err != nil {
-				t.Fatal(err)
-			}
-			n += len(packets)
-		}
-	}); n != 0 {
-		t.Errorf("%v allocations for 32 packets there and back", n)
-	}
-}
-
 func TestMatches(t *testing.T) {
 	for _, c := range []struct {
 		address, sender string

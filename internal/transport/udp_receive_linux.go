@@ -2,7 +2,10 @@ package transport
 
 import (
 	"encoding/binary"
+	"errors"
+	"net"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -104,8 +107,14 @@ func (r *receiver) call(fd uintptr) bool {
 
 // receive waits for datagrams and gives those that count, perhaps none.
 func (r *receiver) receive() ([][]byte, error) {
-	if err := r.u.raw.Read(r.try); err != nil {
+	if err := r.u.raw.Read(r.try); errors.Is(err, net.ErrClosed) {
 		return nil, err
+	} else if err != nil {
+		// The poller has an error alone to report, as while the send buffer is
+		// full, and does not wait for this socket until it has something else.
+		r.u.raw.Control(r.u.readErrors)
+		time.Sleep(10 * time.Millisecond)
+		return nil, nil
 	}
 	if r.errno != 0 {
 		if passing(r.errno) {

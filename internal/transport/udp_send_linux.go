@@ -84,14 +84,20 @@ func (s *sender) call(fd uintptr) bool {
 		switch { // errors concern the first message only
 		case errno == 0:
 			s.retried = false
+			if s.done < s.n {
+				// What stopped the call may be an error of an earlier datagram,
+				// of which the kernel tells nobody any more (__sys_sendmmsg).
+				s.u.readErrors(fd)
+			}
 		case errno == unix.EAGAIN:
 			return false
-		case b.counts[s.done] > 1 && s.ungroup(errno):
-			return true
-		case !s.retried && passing(errno) && errno != unix.EMSGSIZE:
-			// An error of an earlier datagram, which has now been taken off.
+		case !s.retried && passing(errno):
+			// Perhaps an error of an earlier datagram, which has now been taken
+			// off: EMSGSIZE too is what ICMP says of one that was too long.
 			s.u.readErrors(fd)
 			s.retried = true
+		case b.counts[s.done] > 1 && s.ungroup(errno):
+			return true
 		default:
 			s.refused += b.counts[s.done]
 			s.why = errno
@@ -220,9 +226,9 @@ type gathered struct{ packets, pieces int }
 // gatherPieces points iovs, of which there is one at least, to packets; those
 // that lie one behind the other become one piece.
 func gatherPieces(iovs []unix.Iovec, packets [][]byte) (g gathered) {
-	var end unsafe.Pointer
+	var end uintptr // no pointer: what begins there may be nobody's memory
 	for _, p := range packets {
-		begin := unsafe.Pointer(unsafe.SliceData(p))
+		begin := uintptr(unsafe.Pointer(unsafe.SliceData(p)))
 		if g.pieces > 0 && begin == end {
 			last := &iovs[g.pieces-1]
 			last.SetLen(int(last.Len) + len(p))
@@ -234,7 +240,7 @@ func gatherPieces(iovs []unix.Iovec, packets [][]byte) (g gathered) {
 			iovs[g.pieces].SetLen(len(p))
 			g.pieces++
 		}
-		end = unsafe.Add(begin, len(p))
+		end = begin + uintptr(len(p))
 		g.packets++
 	}
 	return g
