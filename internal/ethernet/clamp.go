@@ -17,11 +17,6 @@ const (
 // packets and first fragments of IPv4 and IPv6, behind up to two VLAN tags.
 func ClampMSS(f *Frame, maxFrame int) {
 	data := f.Data
-	// Most frames are none of these, as is soon seen.
-	if len(data) > HeaderLen+ipv4HeaderLen+tcpHeaderLen && data[12] == TypeIPv4>>8 && data[13] == TypeIPv4&0xff && data[14] == 0x45 &&
-		(data[23] != protoTCP || data[HeaderLen+ipv4HeaderLen+tcpFlags]&flagSYN == 0) {
-		return
-	}
 	h, err := ParseHeader(data)
 	if err != nil {
 		return
@@ -48,6 +43,14 @@ func ClampMSS(f *Frame, maxFrame int) {
 	}
 	most := min(max(maxFrame-h.Len-tcpHeaderLen, 1), 0xffff)
 	clampOption(f, ip[tcp:], h.Len+tcp, uint16(most))
+}
+
+// MayOpenTCP says whether a frame may be one for ClampMSS: most are not, as is
+// soon seen, namely those of IPv4 without tag and options.
+func MayOpenTCP(data []byte) bool {
+	const tcp = HeaderLen + ipv4HeaderLen
+	return len(data) < tcp+tcpHeaderLen || data[12] != TypeIPv4>>8 || data[13] != TypeIPv4&0xff || data[14] != 0x45 ||
+		data[23] == protoTCP && data[tcp+tcpFlags]&flagSYN != 0
 }
 
 // clampOption lowers the MSS among the options of a TCP header, which begins at

@@ -66,6 +66,9 @@ func TestClampMSS(t *testing.T) {
 		for _, finished := range []bool{false, true} {
 			f := syn(c.frame, c.options, finished)
 			before := bytes.Clone(f.Data)
+			if !MayOpenTCP(f.Data) {
+				t.Errorf("%s: not seen", c.name)
+			}
 			ClampMSS(&f, c.limit)
 			at := len(f.Data) - c.frame.payload - len(c.options)
 			if got := f.Data[at : at+len(c.want)]; !bytes.Equal(got, c.want) {
@@ -115,6 +118,9 @@ func FuzzClampMSS(f *testing.F) {
 		limit %= 1 << 17
 		g := Frame{Data: bytes.Clone(data)}
 		ClampMSS(&g, limit)
+		if !MayOpenTCP(data) && !bytes.Equal(data, g.Data) {
+			t.Fatal("changed, and not seen")
+		}
 		changed := 0
 		for i := range data {
 			if data[i] != g.Data[i] {

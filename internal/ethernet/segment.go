@@ -44,10 +44,7 @@ type Segmenter struct {
 // drops: Runt, Oversize, or Malformed where an unfinished frame contradicts
 // itself.
 func (s *Segmenter) Finish(batch []Frame, takes Offloads, maxFrame int, drops *Drops) []Frame {
-	first := 0
-	for first < len(batch) && passes(&batch[first], takes, maxFrame) {
-		first++
-	}
+	first := passing(batch, takes, maxFrame)
 	if first == len(batch) {
 		return batch
 	}
@@ -59,6 +56,22 @@ func (s *Segmenter) Finish(batch []Frame, takes Offloads, maxFrame int, drops *D
 		}
 	}
 	return s.out
+}
+
+// Pass says whether a port takes the whole batch as it is, so that there is no
+// need for Finish.
+func Pass(batch []Frame, takes Offloads, maxFrame int) bool {
+	return passing(batch, takes, maxFrame) == len(batch)
+}
+
+// passing is how many frames from the first on the port takes as they are.
+func passing(batch []Frame, takes Offloads, maxFrame int) int {
+	for i := range batch {
+		if !passes(&batch[i], takes, maxFrame) {
+			return i
+		}
+	}
+	return len(batch)
 }
 
 // passes says whether the port takes the frame as it is.

@@ -147,13 +147,17 @@ func (c *Connection) pumpQueue(queue ethernet.Reader, from, to End, f *flow) (lo
 		if err != nil {
 			return c.ended(from, err)
 		}
-		s := segmenters.Take()
-		batch = s.Finish(batch, takes, most, drops)
-		f.count(batch)
-		if len(batch) > 0 {
+		if ethernet.Pass(batch, takes, most) {
+			f.count(batch)
 			err = to.Port.WriteFrames(batch)
+		} else {
+			s := segmenters.Take()
+			if batch = s.Finish(batch, takes, most, drops); len(batch) > 0 {
+				f.count(batch)
+				err = to.Port.WriteFrames(batch)
+			}
+			segmenters.Give(s)
 		}
-		segmenters.Give(s)
 		if err != nil {
 			return c.ended(to, err)
 		}

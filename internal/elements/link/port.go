@@ -44,9 +44,14 @@ type port struct {
 	changed sync.Cond // circuit or end
 	end     error     // what ReadFrames returns from now on
 
-	frames  *frameList // the reader's, nil while it waits
-	packets [][]byte   // the writer's
+	few     [fewFrames]ethernet.Frame // the reader's
+	many    *frameList                // in place of few, nil while it waits
+	packets [][]byte                  // the writer's
 }
+
+// fewFrames is for how many frames a port has memory of its own; for more it
+// takes a frameList.
+const fewFrames = 8
 
 // frameList is memory for the frames of a batch.
 type frameList struct{ frames []ethernet.Frame }
@@ -64,9 +69,9 @@ func newPort(c *config) *port {
 func (p *port) ReadFrames() ([]ethernet.Frame, error) {
 	c := p.circuit.Load()
 	for {
-		if p.frames != nil {
-			frameLists.Give(p.frames)
-			p.frames = nil
+		if p.many != nil {
+			frameLists.Give(p.many)
+			p.many = nil
 		}
 		if c == nil {
 			var err error
@@ -82,18 +87,24 @@ func (p *port) ReadFrames() ([]ethernet.Frame, error) {
 			}
 			continue
 		}
-		list := frameLists.Take()
-		p.frames = list
-		list.frames = c.session.Decode(list.frames[:0], packets, time.Now())
-		p.clamp(c, list.frames)
+		frames := p.few[:0]
+		if len(packets) > fewFrames {
+			p.many = frameLists.Take()
+			frames = p.many.frames[:0]
+		}
+		frames = c.session.Decode(frames, packets, time.Now())
+		if p.many != nil {
+			p.many.frames = frames
+		}
+		p.clamp(c, frames)
 		if c.session.Asked() {
 			select {
 			case c.asked <- struct{}{}:
 			default:
 			}
 		}
-		if len(list.frames) > 0 {
-			return list.frames, nil
+		if len(frames) > 0 {
+			return frames, nil
 		}
 	}
 }
@@ -134,12 +145,13 @@ func (p *port) WriteFrames(frames []ethernet.Frame) error {
 // clamp has the TCP connections inside the frames, in both directions as OpenVPN
 // does it, send segments that fit the path.
 func (p *port) clamp(c *circuit, frames []ethernet.Frame) {
-	limit := p.mssfix.limit(c.conn)
-	if limit == 0 {
+	if p.mssfix.bytes == 0 {
 		return
 	}
 	for i := range frames {
-		ethernet.ClampMSS(&frames[i], limit)
+		if ethernet.MayOpenTCP(frames[i].Data) {
+			ethernet.ClampMSS(&frames[i], p.mssfix.limit(c.conn))
+		}
 	}
 }
 
