@@ -29,7 +29,7 @@ type fakeQueue struct {
 	reading *sync.WaitGroup // until each queue is read
 	began   bool
 	left    int
-	lost    error // what it ends with; nil: it waits until the port is closed
+	end     func() error // what it ends with; nil: it waits until the port is closed
 	buffer  []byte
 	batch   [3]ethernet.Frame
 }
@@ -60,11 +60,15 @@ func (q *fakeQueue) ReadFrames() ([]ethernet.Frame, error) {
 		q.reading.Wait()
 	}
 	if q.left--; q.left < 0 {
-		if q.lost != nil {
-			return nil, q.lost
+		if q.end != nil {
+			return nil, q.end()
 		}
 		<-q.port.closed
+	}
+	select {
+	case <-q.port.closed:
 		return nil, net.ErrClosed
+	default:
 	}
 	for i := range q.batch { // as the contract says, in memory that is used again
 		q.batch[i] = ethernet.Frame{Data: q.buffer}
@@ -159,19 +163,13 @@ func TestCloseEndsQueuesThatAreBusy(t *testing.T) {
 
 func TestOneQueueIsLost(t *testing.T) {
 	defer goleak.VerifyNone(t)
-	for name, spoil := range map[string]func(*fakeQueue){
-		"the device is gone": func(q *fakeQueue) { q.lost = errors.New("the device is gone") },
-		"panic: ":            func(q *fakeQueue) { q.reading = nil },
+	for name, end := range map[string]func() error{
+		"the device is gone": func() error { return errors.New("the device is gone") },
+		"panic: as asked":    func() error { panic("as asked") },
 	} {
 		for _, i := range []int{0, 2} {
 			m, from, to := manyQueued(t, 4, 10)
-			spoil(from.queues[i])
-			if from.queues[i].reading == nil {
-				for _, q := range from.queues {
-					q.began = true // nobody waits for the one that panics
-				}
-				from.queues[i].began = false
-			}
+			from.queues[i].end = end
 			start(t, m)
 			within(t, "the other port's end", to.closed)
 			within(t, "the port's end", from.closed)

@@ -12,7 +12,10 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"tmelink/internal/ethernet"
+	"tmelink/internal/frametest"
 	"tmelink/internal/nstest"
 )
 
@@ -35,11 +38,11 @@ func onWire(t testing.TB, words string) *running {
 }
 
 // fromStation is a flow to a UDP socket of the host's.
-func (r *running) fromStation(to *net.UDPConn, port uint16) flow {
+func (r *running) fromStation(to *net.UDPConn, port uint16) frametest.Flow {
 	local := to.LocalAddr().(*net.UDPAddr).AddrPort()
-	f := flow{dst: r.port.host.Load().addr, src: stationAddr, to: netip.AddrPortFrom(hostIP, local.Port()), from: netip.AddrPortFrom(stationIP, port)}
+	f := frametest.Flow{Dst: r.port.host.Load().addr, Src: stationAddr, To: netip.AddrPortFrom(hostIP, local.Port()), From: netip.AddrPortFrom(stationIP, port)}
 	if local.Addr().Is6() && !local.Addr().Is4In6() {
-		f.to, f.from = netip.AddrPortFrom(hostIP6, local.Port()), netip.AddrPortFrom(stationIP6, port)
+		f.To, f.From = netip.AddrPortFrom(hostIP6, local.Port()), netip.AddrPortFrom(stationIP6, port)
 	}
 	return f
 }
@@ -52,7 +55,13 @@ func atHost(t testing.TB, addr netip.Addr) *net.UDPConn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	c.SetReadBuffer(4 << 20)
+	raw, err := c.SyscallConn()
+	if err == nil {
+		err = raw.Control(func(fd uintptr) { unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 8<<20) })
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	c.SetReadDeadline(time.Now().Add(20 * time.Second))
 	return c
 }
@@ -104,8 +113,8 @@ func TestQueues(t *testing.T) {
 		add := func(i, n int) {
 			for range n {
 				if next[i] < each {
-					payload := append(binary.BigEndian.AppendUint16([]byte{byte(i)}, next[i]), pattern(900)...)
-					batch = append(batch, r.fromStation(host, uint16(1000+i)).frames(payload, 1000)...)
+					payload := append(binary.BigEndian.AppendUint16([]byte{byte(i)}, next[i]), frametest.Pattern(900)...)
+					batch = append(batch, r.fromStation(host, uint16(1000+i)).Frames(payload, 1000)...)
 					next[i]++
 				}
 			}
@@ -136,7 +145,7 @@ func TestQueues(t *testing.T) {
 				t.Fatalf("%v: of each flow have arrived %v", err, got)
 			}
 			i := int(buf[0])
-			if from.Port() != uint16(1000+i) || binary.BigEndian.Uint16(buf[1:]) != got[i] || !bytes.Equal(buf[3:n], pattern(900)) {
+			if from.Port() != uint16(1000+i) || binary.BigEndian.Uint16(buf[1:]) != got[i] || !bytes.Equal(buf[3:n], frametest.Pattern(900)) {
 				t.Fatalf("from %v came %x of %d bytes after %d of this flow", from, buf[:3], n, got[i])
 			}
 			got[i]++
@@ -204,7 +213,7 @@ func TestQueues(t *testing.T) {
 		// The answer to a flow comes by the queue that it was written to.
 		host := atHost(t, hostIP)
 		for i := range uint16(16) {
-			frames := r.fromStation(host, 2000+i).frames([]byte("who?"), 1000)
+			frames := r.fromStation(host, 2000+i).Frames([]byte("who?"), 1000)
 			if err := r.port.WriteFrames(frames); err != nil {
 				t.Fatal(err)
 			}
@@ -296,17 +305,17 @@ func TestCloseWakesReadersOfAllQueues(t *testing.T) {
 
 // TestFlowsKeepTheirQueue: frames of a flow must not overtake each other.
 func TestFlowsKeepTheirQueue(t *testing.T) {
-	udp := func(change func(f *flow)) flow {
-		f := flow{dst: ethernet.Addr{2, 1}, src: stationAddr, to: netip.AddrPortFrom(hostIP, 53), from: netip.AddrPortFrom(stationIP, 1000)}
+	udp := func(change func(f *frametest.Flow)) frametest.Flow {
+		f := frametest.Flow{Dst: ethernet.Addr{2, 1}, Src: stationAddr, To: netip.AddrPortFrom(hostIP, 53), From: netip.AddrPortFrom(stationIP, 1000)}
 		if change != nil {
 			change(&f)
 		}
 		return f
 	}
-	v6 := func(f *flow) {
-		f.to, f.from = netip.AddrPortFrom(hostIP6, 53), netip.AddrPortFrom(stationIP6, 1000)
+	v6 := func(f *frametest.Flow) {
+		f.To, f.From = netip.AddrPortFrom(hostIP6, 53), netip.AddrPortFrom(stationIP6, 1000)
 	}
-	one := func(f flow) []byte { return f.frames(pattern(100), 1000)[0].Data }
+	one := func(f frametest.Flow) []byte { return f.Frames(frametest.Pattern(100), 1000)[0].Data }
 	// fragment makes a packet one of several fragments, whose payload is any.
 	fragment := func(frame []byte, offset uint16, more bool) []byte {
 		frame = bytes.Clone(frame)
@@ -327,18 +336,18 @@ func TestFlowsKeepTheirQueue(t *testing.T) {
 			rest[i] ^= byte(offset)
 		}
 		if offset&0x1ff8 != 0 { // and no UDP header
-			copy(frame[len(frame)-108:], pattern(8))
+			copy(frame[len(frame)-108:], frametest.Pattern(8))
 		}
 		return frame
 	}
-	tcp := func(f *flow) { f.tcp = true }
+	tcp := func(f *frametest.Flow) { f.TCP = true }
 	for name, same := range map[string][][]byte{
-		"UDP":          {one(udp(nil)), udp(nil).frames(pattern(1400), 1400)[0].Data},
-		"IPv6":         {one(udp(v6)), udp(v6).frames(pattern(1400), 1400)[0].Data},
-		"TCP":          {one(udp(tcp)), udp(tcp).frames(pattern(1400), 1400)[0].Data, udp(tcp).frames(pattern(1400), 700)[1].Data},
-		"super-frames": {one(udp(tcp)), udp(tcp).super(pattern(14000), 1400).Data},
+		"UDP":          {one(udp(nil)), udp(nil).Frames(frametest.Pattern(1400), 1400)[0].Data},
+		"IPv6":         {one(udp(v6)), udp(v6).Frames(frametest.Pattern(1400), 1400)[0].Data},
+		"TCP":          {one(udp(tcp)), udp(tcp).Frames(frametest.Pattern(1400), 1400)[0].Data, udp(tcp).Frames(frametest.Pattern(1400), 700)[1].Data},
+		"super-frames": {one(udp(tcp)), udp(tcp).Super(frametest.Pattern(14000), 1400).Data},
 		"tagged": {
-			one(udp(func(f *flow) { f.vlan = 7 })), one(udp(func(f *flow) { f.vlan = 7<<13 | 7 })),
+			one(udp(func(f *frametest.Flow) { f.VLAN = 7 })), one(udp(func(f *frametest.Flow) { f.VLAN = 7<<13 | 7 })),
 		},
 		"fragments": {fragment(one(udp(nil)), 0, true), fragment(one(udp(nil)), 13, true), fragment(one(udp(nil)), 185, true), fragment(one(udp(nil)), 370, false)},
 		"fragments of IPv6": {
@@ -359,11 +368,11 @@ func TestFlowsKeepTheirQueue(t *testing.T) {
 		}
 	}
 	// Flows that differ in a port alone go everywhere.
-	for _, change := range []func(*flow){nil, v6, tcp, func(f *flow) { f.vlan = 7 }} {
+	for _, change := range []func(*frametest.Flow){nil, v6, tcp, func(f *frametest.Flow) { f.VLAN = 7 }} {
 		count := make([]int, 4)
 		for port := range uint16(400) {
 			f := udp(change)
-			f.from = netip.AddrPortFrom(f.from.Addr(), 1000+port)
+			f.From = netip.AddrPortFrom(f.From.Addr(), 1000+port)
 			count[flowQueue(one(f), 4)]++
 		}
 		if slices.Min(count) < 50 {
@@ -371,7 +380,7 @@ func TestFlowsKeepTheirQueue(t *testing.T) {
 		}
 	}
 	for length := ethernet.HeaderLen; length < 80; length++ { // whatever its bytes say
-		for _, f := range [][]byte{one(udp(nil)), one(udp(v6)), one(udp(func(f *flow) { f.vlan = 7 }))} {
+		for _, f := range [][]byte{one(udp(nil)), one(udp(v6)), one(udp(func(f *frametest.Flow) { f.VLAN = 7 }))} {
 			flowQueue(f[:length], 4)
 		}
 	}
