@@ -151,7 +151,7 @@ func TestEachQueueIsPumpedAndWritesAreInTurn(t *testing.T) {
 
 func TestCloseEndsQueuesThatAreBusy(t *testing.T) {
 	defer goleak.VerifyNone(t)
-	m, _, to := manyQueued(t, 3, 1<<40)
+	m, _, to := manyQueued(t, 3, 1<<30)
 	to.want = 3000
 	start(t, m)
 	within(t, "some frames", to.done)

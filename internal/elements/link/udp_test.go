@@ -284,6 +284,7 @@ func TestUDPOverLinkLocalAddresses(t *testing.T) {
 	t.Cleanup(func() { exec.Command("ip", "link", "del", "d0").Run() })
 	ip(t, "link add d0 type veth peer name d1", "addr add 2001:db8::1/64 dev d0 nodad", "addr add fe80::1/64 dev d0 nodad",
 		"addr add fe80::2/64 dev d0 nodad", "link set d1 up", "link set d0 up")
+	own(t, "d0", "fe80::1", "fe80::2")
 	index, err := net.InterfaceByName("d0")
 	if err != nil {
 		t.Fatal(err)
@@ -302,6 +303,7 @@ func TestLinkLocalPeerWithoutItsZone(t *testing.T) {
 	t.Cleanup(func() { exec.Command("ip", "link", "del", "d4").Run() })
 	ip(t, "link add d4 type veth peer name d5", "link set d4 addrgenmode none", "addr add 2001:dba::1/64 dev d4 nodad", "addr add fe80::1/64 dev d4 nodad",
 		"addr add fe80::2/64 dev d4 nodad", "link set d5 up", "link set d4 up")
+	own(t, "d4", "fe80::1", "fe80::2")
 	for _, words := range []string{
 		"--local fe80::1%d4", // binds the socket to the interface
 		"--local d4",         // whose global address would not do
@@ -333,6 +335,18 @@ func ip(t *testing.T, commands ...string) {
 		if out, err := exec.Command("ip", strings.Fields(args)...).CombinedOutput(); err != nil {
 			t.Fatalf("ip %s: %v: %s", args, err, out)
 		}
+	}
+}
+
+// own waits until the kernel takes IPv6 addresses for an interface's own, which it
+// does by and by once the interface is up.
+func own(t *testing.T, iface string, addrs ...string) {
+	t.Helper()
+	for _, a := range addrs {
+		eventually(t, a+" to be the host's own", func() bool {
+			out, err := exec.Command("ip", "-6", "route", "get", a, "oif", iface).Output()
+			return err == nil && strings.HasPrefix(string(out), "local ")
+		})
 	}
 }
 

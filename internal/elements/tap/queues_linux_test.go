@@ -34,6 +34,10 @@ func onWire(t testing.TB, words string) *running {
 	for _, a := range []netip.Addr{stationIP, stationIP6} {
 		run(t, "ip", "neigh", "replace", a.String(), "lladdr", stationAddr.String(), "dev", r.name(), "nud", "permanent")
 	}
+	// The kernel takes an IPv6 address for its own by and by.
+	eventually(t, "the host has its address", func() bool {
+		return strings.HasPrefix(run(t, "ip", "-6", "route", "get", hostIP6.String()), "local ")
+	})
 	return r
 }
 
