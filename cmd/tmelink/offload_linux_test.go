@@ -24,10 +24,9 @@ type tunnel struct {
 func wired(t *testing.T) (a, b *nstest.Host) {
 	t.Helper()
 	a, b = nstest.New(t, "a"), nstest.New(t, "b")
-	withoutDAD(a, b)
 	nstest.Cable(t, a, "eth0", "192.168.0.1/24", b, "eth0", "192.168.0.2/24")
 	for i, h := range []*nstest.Host{a, b} {
-		h.IP("addr", "add", fmt.Sprintf("fd00::%d/64", i+1), "dev", "eth0")
+		h.IP("addr", "add", fmt.Sprintf("fd00::%d/64", i+1), "dev", "eth0", "nodad")
 	}
 	return a, b
 }
@@ -116,7 +115,6 @@ func TestOffloadsInside(t *testing.T) {
 		for _, taps := range tapOffloads {
 			t.Run(way.name+", TAPs "+taps[0]+" and "+taps[1], func(t *testing.T) {
 				here, a, b := nstest.New(t, "here"), nstest.New(t, "a"), nstest.New(t, "b")
-				withoutDAD(a, b)
 				ours := runs(t, here, tapLine(way.first, 1, "netns "+a.Name+" offload "+taps[0])+
 					tapLine(way.second, 2, "netns "+b.Name+" offload "+taps[1]))
 				ours.Expect(t, "up after", 20*time.Second)
@@ -141,10 +139,9 @@ func TestOffloadsOfPacketSockets(t *testing.T) {
 		for _, offload := range []string{"on", "off"} {
 			t.Run(link.name+", TAP "+offload, func(t *testing.T) {
 				far := nstest.New(t, "far")
-				withoutDAD(far)
 				a, b := wired(t)
 				nstest.Cable(t, far, "eth1", "10.0.77.1/24", a, "eth1", "")
-				far.IP("addr", "add", "fd77::1/64", "dev", "eth1")
+				far.IP("addr", "add", "fd77::1/64", "dev", "eth1", "nodad")
 				ours := []*nstest.Process{
 					runs(t, a, "bpf0: tme/host/bsd/bpf interface eth1\nlink0 at bpf0: "+link.a+"\n"),
 					runs(t, b, tapLine("tap0", 2, "offload "+offload)+"link0 at tap0: "+link.b+"\n"),

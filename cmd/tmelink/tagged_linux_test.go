@@ -336,14 +336,16 @@ var strangers = [2]ends{
 }
 
 // superSizes are super-frames of one flow, each the continuation of the one before
-// it, as far as their flags allow what comes in segments to be joined anew.
+// it, as far as their flags, and gaps behind them in the identifications of IPv4,
+// allow what comes in segments to be joined anew.
 var superSizes = []struct {
 	size, length int
 	flags        byte
+	gap          uint16
 }{
-	{1400, 40000, tcpACK}, {1400, 1400 * 2, tcpACK | tcpPSH}, {1400, 1400 * 3, tcpACK}, {1400, 1399, tcpACK | tcpPSH},
-	{100, 5050, tcpACK}, {100, 12800 - 5050, tcpACK | tcpCWR}, {1428, 2 * 1428, tcpACK | tcpECE},
-	{536, 20000, tcpACK | tcpCWR | tcpPSH}, {1, 60, tcpACK}, {1, 60, tcpACK}, {1, 60, tcpACK | tcpFIN | tcpPSH},
+	{1400, 40000, tcpACK, 0}, {1400, 1400 * 2, tcpACK | tcpPSH, 0}, {1400, 1400 * 3, tcpACK, 5}, {1400, 1399, tcpACK | tcpPSH, 0},
+	{100, 5050, tcpACK, 0}, {100, 12800 - 5050, tcpACK | tcpCWR, 0}, {1428, 2 * 1428, tcpACK | tcpECE, 0},
+	{536, 20000, tcpACK | tcpCWR | tcpPSH, 0}, {1, 20, tcpACK, 1}, {1, 60, tcpACK, 0}, {1, 60, tcpACK | tcpFIN | tcpPSH, 0},
 }
 
 // tagged sends super-frames of TCP and UDP, without VLAN tags and with one and two,
@@ -373,7 +375,7 @@ func (r reach) tagged(t *testing.T, peace bool) {
 						f.sumToZero()
 					}
 					segments := f.segments()
-					at.id += uint16(len(segments))
+					at.id += uint16(len(segments)) + s.gap
 					at.seq += uint32(s.length)
 					frames = append(frames, f)
 					want = append(want, segments...)

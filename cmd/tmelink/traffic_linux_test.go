@@ -80,13 +80,6 @@ func tapLine(at string, end int, options string) string {
 		at, end, end, end, options)
 }
 
-// withoutDAD has a host's interfaces made from now on use their IPv6 addresses at once.
-func withoutDAD(hosts ...*nstest.Host) {
-	for _, h := range hosts {
-		h.Run("sh", "-c", "cd /proc/sys/net/ipv6/conf && echo 0 >default/accept_dad && echo 0 >all/accept_dad")
-	}
-}
-
 // dial connects a TCP socket of host a to one of host b.
 func (r reach) dial(t testing.TB, e ends) (x, y *net.TCPConn) {
 	t.Helper()
