@@ -161,7 +161,7 @@ func TestPathGetsShorter(t *testing.T) {
 }
 
 // beyondRouter makes two hosts with a router between them, which alone knows that
-// its wire to b takes no more than 1300 bytes. So does b's interface.
+// the way to b takes no more than 1300 bytes.
 func beyondRouter(t *testing.T) (a, router, b *nstest.Host) {
 	t.Helper()
 	a, router, b = nstest.New(t, "a"), nstest.New(t, "router"), nstest.New(t, "b")
@@ -174,8 +174,8 @@ func beyondRouter(t *testing.T) (a, router, b *nstest.Host) {
 		h.IP("route", "add", "default", "via", net4+"254")
 		h.IP("-6", "route", "add", "default", "via", net6+"fe")
 	}
-	b.IP("link", "set", "eth0", "mtu", "1300")
-	router.IP("link", "set", "eth1", "mtu", "1300")
+	router.IP("route", "replace", "192.168.2.0/24", "dev", "eth1", "mtu", "1300")
+	router.IP("-6", "route", "replace", "fd02::/64", "dev", "eth1", "mtu", "1300")
 	return a, router, b
 }
 

@@ -169,7 +169,7 @@ func TestWhatEndsARun(t *testing.T) {
 	next := build(superFrame{payload: 65000, size: 1448, flags: header.TCPFlagAck})
 	for i := range next {
 		binary.BigEndian.PutUint16(next[i].Data[18:], uint16(firstID+len(long)+i))
-		binary.BigEndian.PutUint32(next[i].Data[38:], uint32(firstSeq+65000+1448*i&0xffffffff))
+		binary.BigEndian.PutUint32(next[i].Data[38:], uint32(firstSeq)+uint32(65000+1448*i))
 		resumAll(next[i].Data)
 	}
 	full := append(long[:44:44], next...)
