@@ -175,7 +175,7 @@ func beyondRouter(t *testing.T) (a, router, b *nstest.Host) {
 		h.IP("-6", "route", "add", "default", "via", net6+"fe")
 	}
 	router.IP("route", "replace", "192.168.2.0/24", "dev", "eth1", "mtu", "1300")
-	router.IP("-6", "route", "replace", "fd02::/64", "dev", "eth1", "mtu", "1300")
+	router.IP("-6", "route", "replace", "fd02::/64", "dev", "eth1", "metric", "256", "mtu", "1300")
 	return a, router, b
 }
 
