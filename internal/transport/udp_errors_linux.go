@@ -8,6 +8,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"tmelink/internal/ethernet"
 )
 
 // errorsAtOnce bounds how many messages of the error queue are read together.
@@ -82,9 +84,7 @@ func (u *UDP) noteError(e socketError, to netip.AddrPort) {
 		return
 	}
 	if mtu := int(e.info); e.errno == unix.EMSGSIZE && mtu >= leastMTU && mtu < 1<<16 {
-		if u.pathMTU.Swap(int32(mtu)) != int32(mtu) {
-			u.config.Log.Info("the path to the peer takes shorter packets; longer ones go in fragments", "peer", to, "mtu", mtu)
-		}
+		u.notePathMTU(mtu, to)
 		return
 	}
 	u.reporting.Lock()
@@ -92,6 +92,30 @@ func (u *UDP) noteError(e socketError, to netip.AddrPort) {
 	u.reporting.Unlock()
 	if n > 0 {
 		u.config.Log.Warn("the network reports", "peer", to, "err", reported(e.errno), "times", n)
+	}
+}
+
+func (u *UDP) notePathMTU(mtu int, to netip.AddrPort) {
+	if u.pathMTU.Swap(int32(mtu)) != int32(mtu) {
+		u.config.Log.Info("the path to the peer takes shorter packets; longer ones go in fragments", "peer", to, "mtu", mtu)
+	}
+}
+
+// askPathMTU asks the kernel for the path's MTU: of what is too long for this
+// host's own interface no ICMP tells. It knows of a connected socket only (IP_MTU
+// in ip(7)).
+func (u *UDP) askPathMTU(fd uintptr) {
+	peer := u.peer.Load()
+	if peer == nil || !u.connected.Load() {
+		return
+	}
+	level, name := unix.IPPROTO_IPV6, unix.IPV6_MTU
+	if u.isIPv4() {
+		level, name = unix.IPPROTO_IP, unix.IP_MTU
+	}
+	mtu, err := unix.GetsockoptInt(int(fd), level, name)
+	if err == nil && mtu >= leastMTU && mtu < ethernet.MTU {
+		u.notePathMTU(mtu, peer.addr)
 	}
 }
 

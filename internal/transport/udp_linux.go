@@ -147,6 +147,7 @@ func (u *UDP) settle(peer *udpPeer) {
 	u.raw.Control(func(fd uintptr) {
 		_, _, errno := unix.RawSyscall(unix.SYS_CONNECT, fd, uintptr(unsafe.Pointer(&peer.name)), uintptr(peer.len))
 		u.connected.Store(errno == 0)
+		u.askPathMTU(fd)
 	})
 }
 

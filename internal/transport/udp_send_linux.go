@@ -91,14 +91,19 @@ func (s *sender) call(fd uintptr) bool {
 			}
 		case errno == unix.EAGAIN:
 			return false
-		case !s.retried && passing(errno):
+		case !s.retried && passing(errno) && errno != unix.ENOBUFS:
 			// Perhaps an error of an earlier datagram, which has now been taken
 			// off: EMSGSIZE too is what ICMP says of one that was too long.
 			s.u.readErrors(fd)
 			s.retried = true
 		case b.counts[s.done] > 1 && s.ungroup(errno):
+			if errno == unix.EMSGSIZE {
+				s.u.askPathMTU(fd)
+			}
 			return true
 		default:
+			// ENOBUFS: a queue on the way out was full, and part of a group may
+			// have found room; to send it again would double that.
 			s.refused += b.counts[s.done]
 			s.why = errno
 			s.done++

@@ -296,3 +296,38 @@ func TestGatherPieces(t *testing.T) {
 		})
 	}
 }
+
+// TestUDPFullQueueOnTheWay: what a queue of the host has no room for is counted,
+// and nothing is sent twice for it.
+func TestUDPFullQueueOnTheWay(t *testing.T) {
+	ownNamespace(t)
+	run(t, "tc qdisc add dev lo root tbf rate 80mbit burst 4000 limit 20000")
+	receiver := plain(t, "127.0.0.1:0")
+	u, counters, _ := openUDP(t, UDPConfig{Local: loopback, Remotes: []netip.AddrPort{portOf(receiver)}})
+	const n = 400
+	packets := make([][]byte, n)
+	for i := range packets {
+		packets[i] = binary.BigEndian.AppendUint32(make([]byte, 0, 1000), uint32(i))[:1000-i/40] // groups of 40
+	}
+	if err := u.WritePackets(packets); err != nil {
+		t.Fatal(err)
+	}
+	refused := int(counters.Write.Count(ethernet.SendFailed))
+	if refused == 0 || refused >= n {
+		t.Errorf("%d of %d packets are counted as refused", refused, n)
+	}
+	seen := make([]int, n)
+	buf := make([]byte, 2000)
+	receiver.SetReadDeadline(time.Now().Add(500 * time.Millisecond))
+	for {
+		if _, err := receiver.Read(buf); err != nil {
+			break
+		}
+		seen[binary.BigEndian.Uint32(buf)]++
+	}
+	for i, times := range seen {
+		if times > 1 {
+			t.Errorf("packet %d came %d times", i, times)
+		}
+	}
+}
