@@ -78,6 +78,7 @@ func newTCP(conn *net.TCPConn, c TCPConfig) *TCP {
 		stream:   openvpn.NewStream(c.MaxPacket),
 	}
 	t.raw, _ = conn.SyscallConn() // its error is that of a nil connection
+	t.tune()
 	t.rx.init(t)
 	t.tx.init(t)
 	return t

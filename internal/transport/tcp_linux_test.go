@@ -239,3 +239,15 @@ func TestTCPLosesNothingOfAnEndedStream(t *testing.T) {
 		t.Error("the end is not told")
 	}
 }
+
+func TestTCPHoldsBackWhatIsNotSent(t *testing.T) {
+	_, client := tcpPair(t)
+	err := client.raw.Control(func(fd uintptr) {
+		if got, err := unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT); err != nil || got != unsent {
+			t.Errorf("TCP_NOTSENT_LOWAT is %d, %v", got, err)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}

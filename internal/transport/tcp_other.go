@@ -7,6 +7,9 @@ import (
 	"net"
 )
 
+// tune does nothing: what is not sent yet is bounded by the send buffer.
+func (t *TCP) tune() {}
+
 // tcpReader reads a connection.
 type tcpReader struct{ t *TCP }
 

@@ -190,7 +190,7 @@ func TestStreamWriterLearnsOfTheEnd(t *testing.T) {
 
 func TestStreamKnowsWhoVanished(t *testing.T) {
 	if runtime.GOOS != "linux" {
-		t.Skip("skipped: only Linux tells")
+		t.Skip("skipped: only Linux tells which process is at the other end, and that it has gone")
 	}
 	server, client := streamPair(t, testConfig())
 	if want := fmt.Sprintf("pid %d", os.Getpid()); server.Peer() != want || server.Vanished() {
