@@ -134,15 +134,7 @@ func buildVDE(s *site) (*network, error) {
 }
 
 func buildBridge(s *site) (*network, error) {
-	a, err := s.host("a")
-	if err != nil {
-		return nil, err
-	}
-	b, err := s.host("b")
-	if err != nil {
-		return nil, err
-	}
-	c, err := s.host("c")
+	a, b, c, err := s.threeHosts("c")
 	if err != nil {
 		return nil, err
 	}

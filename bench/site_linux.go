@@ -69,6 +69,19 @@ func (s *site) host(name string) (host, error) {
 	return h, nil
 }
 
+// threeHosts makes hosts a and b and a third one between or beside them.
+func (s *site) threeHosts(third string) (a, b, c host, err error) {
+	for _, h := range []struct {
+		host *host
+		name string
+	}{{&a, "a"}, {&b, "b"}, {&c, third}} {
+		if *h.host, err = s.host(h.name); err != nil {
+			return a, b, c, err
+		}
+	}
+	return a, b, c, nil
+}
+
 // cable joins two hosts by a veth pair, both ends up and named dev; an address
 // may be empty.
 func (s *site) cable(a host, devA, addrA string, b host, devB, addrB string) error {

@@ -248,15 +248,7 @@ func buildBPF(s *site) (*network, error) {
 }
 
 func buildSwitch(s *site) (*network, error) {
-	a, err := s.host("a")
-	if err != nil {
-		return nil, err
-	}
-	b, err := s.host("b")
-	if err != nil {
-		return nil, err
-	}
-	h, err := s.host("h") // where tmelink runs
+	a, b, h, err := s.threeHosts("h") // where tmelink runs
 	if err != nil {
 		return nil, err
 	}

@@ -124,7 +124,7 @@ func TestStreamFaultsOfTheEmulator(t *testing.T) {
 // out, and what it said last is read.
 func TestStreamTakesTheNextAfterADeadOne(t *testing.T) {
 	if runtime.GOOS != "linux" {
-		t.Skip("skipped: only Linux tells of the end before it is read")
+		t.Skip("skipped: only Linux tells that a peer has gone while what it sent last is unread")
 	}
 	folder := t.TempDir()
 	p := start(t, folder, "qemu/stream listen s")
