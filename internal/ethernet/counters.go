@@ -19,12 +19,16 @@ const (
 	Reflected                   // a copy of what was sent before
 	KernelDrop                  // dropped by the kernel before it could be read
 	InterfaceDown               // the host's interface is down
+	NoKey                       // a link has no key for it: not yet, or not any more
+	Forged                      // not sealed with the link's key
+	Replayed                    // came a second time, or too late
 	NumReasons
 )
 
 var reasonNames = [NumReasons]string{
 	"runt", "oversize", "malformed", "no-peer", "disconnected", "stranger", "control",
 	"queue-full", "send-failed", "filtered", "reflected", "kernel-drop", "interface-down",
+	"no-key", "forged", "replayed",
 }
 
 // String gives the word under which status and metrics show the reason.

@@ -22,7 +22,7 @@ type Changes struct {
 	// fleeting says that the TAP device goes with its descriptor: what is done
 	// to it needs no undo.
 	fleeting bool
-	entries  []entry // what Undo will undo, in the order of doing
+	entries  []entry // what was done, in the order of doing
 	written  bool    // the table stands in the kernel
 }
 
@@ -36,8 +36,8 @@ func (c *Changes) table() string { return tablePrefix + c.link.Name }
 // record writes an entry into the journal. It comes before the act, so that a
 // process killed in between leaves an undo without an act, never the reverse.
 func (c *Changes) record(e entry) error {
-	own := e.Link.Name == c.link.Name || isSwitchOf(e.Path, c.link.Name)
-	if c.fleeting && own {
+	if c.goes(e) {
+		c.entries = append(c.entries, e)
 		return nil
 	}
 	nft, err := c.ns.nft()
@@ -65,6 +65,12 @@ func (c *Changes) record(e entry) error {
 	return nil
 }
 
+// goes says whether an act needs no undo at the end, since it goes with the
+// device.
+func (c *Changes) goes(e entry) bool {
+	return c.fleeting && (e.Link.Name == c.link.Name || isSwitchOf(e.Path, c.link.Name))
+}
+
 // noNftables says whether an error means that the kernel has no nftables.
 func noNftables(err error) bool {
 	return errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.EAFNOSUPPORT)
@@ -74,6 +80,7 @@ func noNftables(err error) bool {
 // does not keep the others; all errors are reported. A switch that somebody else
 // has set since then stays as it is, and what was removed stays away.
 func (c *Changes) Undo() error {
+	c.entries = slices.DeleteFunc(c.entries, c.goes)
 	if len(c.entries) == 0 && !c.written {
 		return nil
 	}
@@ -109,7 +116,7 @@ func (n *Namespace) undo(entries []entry, others []table) error {
 	var errs []error
 	for _, e := range slices.Backward(entries) {
 		err := n.undoOne(e, others)
-		if err != nil && !errors.Is(err, errGone) && !errors.Is(err, unix.ENODEV) && !errors.Is(err, unix.EADDRNOTAVAIL) {
+		if err != nil && !errors.Is(err, errGone) && !errors.Is(err, unix.ENODEV) && !errors.Is(err, unix.EADDRNOTAVAIL) && !errors.Is(err, unix.ESRCH) {
 			errs = append(errs, fmt.Errorf("undo %q: %w", e, explain(err)))
 		}
 	}
@@ -146,6 +153,12 @@ func (n *Namespace) undoOne(e entry, others []table) error {
 			return err
 		}
 		return n.netlink.AddrDel(link, &netlink.Addr{IPNet: ipNet(p)})
+	case verbRoute:
+		r, err := parseRoute(e.Value)
+		if err != nil {
+			return err
+		}
+		return n.netlink.RouteDel(e.Link.route(r))
 	case verbMaster:
 		index, _ := strconv.Atoi(e.Value)
 		return n.netlink.LinkSetMasterByIndex(link, index)

@@ -1,6 +1,6 @@
 // Package hostnet is what tmelink does to the host that it runs on: TAP devices,
-// addresses, bridge membership, forwarding switches and nftables, each act with
-// its undo.
+// addresses, routes, bridge membership, forwarding switches and nftables, each
+// act with its undo.
 //
 // Acts flow in and are written to a journal before they are done; the journal's
 // entries, last first, are the undo. What would outlive a killed process is

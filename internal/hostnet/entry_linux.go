@@ -17,6 +17,7 @@ const (
 	verbMTU          = "mtu"     // mtu IFACE INDEX OLD
 	verbHardwareAddr = "hwaddr"  // hwaddr IFACE INDEX OLD
 	verbAddress      = "address" // address IFACE INDEX ADDR/LEN
+	verbRoute        = "route"   // route IFACE INDEX TO/LEN,VIA,METRIC, VIA being empty for none
 	verbMaster       = "master"  // master IFACE INDEX OLDINDEX, 0 being none
 	verbSwitch       = "sysctl"  // sysctl PATH OLD NEW
 )
@@ -31,7 +32,7 @@ type entry struct {
 	Verb  string
 	Link  Link   // of the verbs about an interface
 	Path  string // of a switch, below /proc/sys/net
-	Value string // what was there before, or the address that was added
+	Value string // what was there before, or the address or route that was added
 	New   string // what a switch was set to
 }
 
@@ -80,6 +81,10 @@ func parseEntry(line string) (entry, error) {
 		}
 	case verbAddress:
 		if _, err := netip.ParsePrefix(e.Value); err != nil {
+			return bad(err.Error())
+		}
+	case verbRoute:
+		if _, err := parseRoute(e.Value); err != nil {
 			return bad(err.Error())
 		}
 	default:

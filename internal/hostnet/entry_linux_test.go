@@ -13,6 +13,9 @@ func TestEntries(t *testing.T) {
 		"hwaddr tap0 7 02:00:00:00:00:01",
 		"address tap0 7 10.0.77.1/24",
 		"address tap0 7 fd00::1/64",
+		"route tap0 7 10.9.0.0/16,10.8.0.1,0",
+		"route tap0 7 0.0.0.0/0,,50",
+		"route tap0 7 fd00:9::/64,fe80::1,2147483647",
 		"master tap0 7 0",
 		"sysctl ipv4/conf/eth0.100/forwarding 0 1",
 		"sysctl ipv6/conf/all/forwarding 0 1",
@@ -31,6 +34,8 @@ func TestStrangeEntries(t *testing.T) {
 	for _, line := range []string{
 		"", "up", "up tap0", "up tap0 0", "up tap0 -1", "up tap0 7 x", "up averyverylongname 7", "mtu tap0 7", "mtu tap0 7 x",
 		"hwaddr tap0 7 zz", "address tap0 7 10.0.0.1", "route tap0 7 default",
+		"route tap0 7", "route tap0 7 10.9.0.0/16", "route tap0 7 10.9.0.0/16,x,0", "route tap0 7 10.9.0.0/16,10.8.0.1,", "route tap0 7 10.9.0.0/16,10.8.0.1,-1",
+		"route tap0 7 10.9.0.1/16,10.8.0.1,0", "route tap0 7 10.9.0.0/16,fd00::1,0", "route tap0 7 10.9.0.0/16,10.8.0.1,0,0", "route tap0 7 10.9.0.0/16,10.8.0.1,+7",
 		"sysctl ipv4/conf/../forwarding 0 1",
 		"sysctl ipv4/conf/eth0/../../../../kernel/core_pattern 0 1",
 		"sysctl ipv4/ip_forward 0 1",
@@ -79,7 +84,7 @@ func TestOwner(t *testing.T) {
 }
 
 func FuzzParseEntry(f *testing.F) {
-	for _, s := range []string{"up tap0 7", "mtu tap0 7 1500", "sysctl ipv4/conf/eth0/forwarding 0 1", "address tap0 7 fd00::1/64", "master a 1 2"} {
+	for _, s := range []string{"up tap0 7", "mtu tap0 7 1500", "sysctl ipv4/conf/eth0/forwarding 0 1", "address tap0 7 fd00::1/64", "route tap0 7 10.9.0.0/16,10.8.0.1,0", "master a 1 2"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, line string) {

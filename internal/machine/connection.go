@@ -51,14 +51,19 @@ func newConnection(pos tmesh.Pos, a, b End) *Connection {
 	return c
 }
 
-// tell lets a port that can filter know what the station behind the other wants.
+// tell lets a port that can filter know what the station behind the other wants,
+// and has one that learns how that station is to be set up hand it on.
 func tell(port, other ethernet.Port) {
-	filtered, ok := port.(ethernet.Filtered)
-	if !ok {
-		return
+	if filtered, ok := port.(ethernet.Filtered); ok {
+		if station, ok := other.(ethernet.Station); ok {
+			filtered.SetFilter(station.Filter())
+		}
 	}
-	if station, ok := other.(ethernet.Station); ok {
-		filtered.SetFilter(station.Filter())
+	if guide, ok := port.(ethernet.Guide); ok {
+		if guided, ok := other.(ethernet.Guided); ok {
+			guided.SetNetwork(nil) // nothing yet, which cannot fail
+			guide.OnNetwork(guided.SetNetwork)
+		}
 	}
 }
 

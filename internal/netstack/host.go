@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 
 	"gvisor.dev/gvisor/pkg/log"
@@ -51,7 +52,8 @@ type Host struct {
 	port *port
 
 	mu    sync.Mutex
-	stack *stack.Stack // nil before Start and after Close
+	stack *stack.Stack     // nil before Start and after Close
+	given ethernet.Network // by SetNetwork
 }
 
 // nicID is the number of the host's only interface.
@@ -108,17 +110,32 @@ func (h *Host) Close() error {
 	return err
 }
 
-// Addrs are the host's own addresses as they were configured, and behind them
-// its IPv6 link-local one.
+// Addrs are the host's own addresses as they were configured, then those of
+// SetNetwork, and behind them its IPv6 link-local one.
 func (h *Host) Addrs() []netip.Prefix {
-	return append(append([]netip.Prefix(nil), h.cfg.Addrs...), linkLocal(h.cfg.HardwareAddr))
+	return append(h.globalAddrs(), linkLocal(h.cfg.HardwareAddr))
+}
+
+// globalAddrs are the host's addresses without the link-local one.
+func (h *Host) globalAddrs() []netip.Prefix {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Concat(h.cfg.Addrs, h.given.Addrs())
 }
 
 // HardwareAddr is the host's address on the wire.
 func (h *Host) HardwareAddr() ethernet.Addr { return h.cfg.HardwareAddr }
 
-// Nameservers are those that names are asked of.
-func (h *Host) Nameservers() []netip.Addr { return h.cfg.Nameservers }
+// Nameservers are those that names are asked of: the configured ones, or those
+// of SetNetwork.
+func (h *Host) Nameservers() []netip.Addr {
+	if len(h.cfg.Nameservers) > 0 {
+		return h.cfg.Nameservers
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.given.DNS
+}
 
 // errDown is the error of what needs a running stack.
 var errDown = errors.New("the host is not running")
@@ -168,26 +185,25 @@ func configure(s *stack.Stack, p *port, cfg Config) error {
 	if err := s.CreateNIC(nicID, (*link)(p)); err != nil {
 		return fmt.Errorf("make the host's interface: %s", err)
 	}
-	var routes []tcpip.Route
-	for _, prefix := range append([]netip.Prefix{linkLocal(cfg.HardwareAddr)}, cfg.Addrs...) {
-		address := tcpip.ProtocolAddress{
-			Protocol:          protocolOf(prefix.Addr()),
-			AddressWithPrefix: tcpip.AddressWithPrefix{Address: toAddress(prefix.Addr()), PrefixLen: prefix.Bits()},
-		}
-		if err := s.AddProtocolAddress(nicID, address, stack.AddressProperties{}); err != nil {
-			return fmt.Errorf("give the host the address %s: %s", prefix, err)
-		}
-		routes = append(routes, tcpip.Route{Destination: address.AddressWithPrefix.Subnet(), NIC: nicID})
-	}
-	for _, groups := range []tcpip.Subnet{header.IPv4EmptySubnet, header.IPv6EmptySubnet} {
-		for _, gateway := range cfg.Gateways {
-			if toAddress(gateway).BitLen() == groups.ID().BitLen() {
-				routes = append(routes, tcpip.Route{Destination: groups, Gateway: toAddress(gateway), NIC: nicID})
-			}
+	addrs := append([]netip.Prefix{linkLocal(cfg.HardwareAddr)}, cfg.Addrs...)
+	for _, prefix := range addrs {
+		if err := addAddress(s, prefix); err != nil {
+			return err
 		}
 	}
-	s.SetRouteTable(routes)
-	return p.listenToGroups(s, cfg)
+	s.SetRouteTable(routesOf(cfg, addrs, nil))
+	return p.listenToGroups(s, addrs)
+}
+
+func addAddress(s *stack.Stack, prefix netip.Prefix) error {
+	address := tcpip.ProtocolAddress{
+		Protocol:          protocolOf(prefix.Addr()),
+		AddressWithPrefix: tcpip.AddressWithPrefix{Address: toAddress(prefix.Addr()), PrefixLen: prefix.Bits()},
+	}
+	if err := s.AddProtocolAddress(nicID, address, stack.AddressProperties{}); err != nil {
+		return fmt.Errorf("give the host the address %s: %s", prefix, err)
+	}
+	return nil
 }
 
 // maxSendBuffer bounds what one TCP connection has under way, so that a single

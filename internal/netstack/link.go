@@ -69,15 +69,15 @@ func (l *link) Attach(up stack.NetworkDispatcher) {
 func (l *link) GSOMaxSize() uint32               { return MaxMTU }
 func (l *link) SupportedGSO() stack.SupportedGSO { return stack.HostGSOSupported }
 
-func (l *link) MTU() uint32                             { return uint32(l.mtu) }
+func (l *link) MTU() uint32                             { return l.sends.Load() }
+func (l *link) SetMTU(mtu uint32)                       { l.sends.Store(mtu) }
 func (l *link) MaxHeaderLength() uint16                 { return ethernet.HeaderLen }
 func (l *link) LinkAddress() tcpip.LinkAddress          { return tcpip.LinkAddress(l.addr[:]) }
 func (l *link) ARPHardwareType() header.ARPHardwareType { return header.ARPHardwareEther }
 func (l *link) IsAttached() bool                        { return l.up.Load() != nil }
 
-// The card's address and MTU are those of its Config for life, it has no
-// goroutine to wait for, and the Host closes its port itself.
-func (l *link) SetMTU(uint32)                       {}
+// The card's address is that of its Config for life, it has no goroutine to wait
+// for, and the Host closes its port itself.
 func (l *link) SetLinkAddress(tcpip.LinkAddress)    {}
 func (l *link) Wait()                               {}
 func (l *link) Close()                              {}

@@ -30,7 +30,8 @@ const (
 // no allocation, and the lock is taken once for a batch.
 type port struct {
 	addr     ethernet.Addr
-	mtu      int
+	mtu      int           // what the port takes, and the most that the host sends
+	sends    atomic.Uint32 // the MTU that the stack goes by
 	filter   ethernet.Filter
 	counters ethernet.Counters
 
@@ -56,6 +57,7 @@ type store struct {
 func newPort(addr ethernet.Addr, mtu int) *port {
 	p := &port{addr: addr, mtu: mtu}
 	p.wake.L = &p.mu
+	p.sends.Store(uint32(mtu))
 	p.filter.Add(addr)
 	return p
 }
@@ -189,14 +191,8 @@ func (p *port) send(packet *stack.PacketBuffer) {
 
 // listenToGroups lets through the groups that the stack has joined for its
 // addresses: all systems, all nodes, and each address's solicited-node group.
-func (p *port) listenToGroups(s *stack.Stack, cfg Config) error {
-	groups := []tcpip.Address{header.IPv4AllSystems, header.IPv6AllNodesMulticastAddress}
-	for _, prefix := range append([]netip.Prefix{linkLocal(cfg.HardwareAddr)}, cfg.Addrs...) {
-		if prefix.Addr().Is6() {
-			groups = append(groups, header.SolicitedNodeAddr(toAddress(prefix.Addr())))
-		}
-	}
-	for _, group := range groups {
+func (p *port) listenToGroups(s *stack.Stack, addrs []netip.Prefix) error {
+	for _, group := range groupsOf(addrs) {
 		joined, err := s.IsInGroup(nicID, group)
 		if err != nil {
 			return fmt.Errorf("ask whether the host is in the group %s: %s", group, err)
@@ -206,6 +202,17 @@ func (p *port) listenToGroups(s *stack.Stack, cfg Config) error {
 		}
 	}
 	return nil
+}
+
+// groupsOf are the groups that a host with such addresses is in.
+func groupsOf(addrs []netip.Prefix) []tcpip.Address {
+	groups := []tcpip.Address{header.IPv4AllSystems, header.IPv6AllNodesMulticastAddress}
+	for _, prefix := range addrs {
+		if prefix.Addr().Is6() {
+			groups = append(groups, header.SolicitedNodeAddr(toAddress(prefix.Addr())))
+		}
+	}
+	return groups
 }
 
 // groupAddr is the hardware address of an IP group (RFC 1112, 6.4; RFC 2464, 7).

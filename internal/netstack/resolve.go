@@ -32,39 +32,56 @@ var ErrNoName = errors.New("no such name")
 
 // Resolve gives the addresses of a name that are of the host's own families, the
 // IPv4 ones first, asking only the host's own name servers. An address is its
-// own name.
+// own name. A name without a dot is looked for in the domain of SetNetwork first.
 func (h *Host) Resolve(ctx context.Context, name string) ([]netip.Addr, error) {
 	if addr, err := netip.ParseAddr(name); err == nil {
 		return []netip.Addr{addr}, nil
 	}
-	if len(h.cfg.Nameservers) == 0 {
+	servers := h.Nameservers()
+	if len(servers) == 0 {
 		return nil, fmt.Errorf("resolve %s: the host has no name server: give it dns ADDR", name)
 	}
-	q, err := dnsmessage.NewName(strings.TrimSuffix(name, ".") + ".")
-	if err != nil {
-		return nil, fmt.Errorf("resolve %s: not a name: %w", name, err)
+	full := []string{strings.TrimSuffix(name, ".")}
+	if domain := h.domain(); domain != "" && !strings.Contains(name, ".") {
+		full = []string{name + "." + domain, name}
 	}
-	var addrs []netip.Addr
-	for _, kind := range []dnsmessage.Type{dnsmessage.TypeA, dnsmessage.TypeAAAA} {
-		if !slices.ContainsFunc(h.cfg.Addrs, func(p netip.Prefix) bool { return p.Addr().Is4() == (kind == dnsmessage.TypeA) }) {
-			continue
-		}
-		found, err := h.lookup(ctx, dnsmessage.Question{Name: q, Type: kind, Class: dnsmessage.ClassINET})
-		if err != nil {
+	for _, f := range full {
+		addrs, err := h.resolveFull(ctx, servers, f)
+		if err != nil && !errors.Is(err, ErrNoName) {
 			return nil, fmt.Errorf("resolve %s: %w", name, err)
 		}
-		addrs = append(addrs, found...)
+		if len(addrs) > 0 {
+			return addrs, nil
+		}
 	}
-	if len(addrs) == 0 {
-		return nil, fmt.Errorf("resolve %s: %w", name, ErrNoName)
+	return nil, fmt.Errorf("resolve %s: %w", name, ErrNoName)
+}
+
+// resolveFull gives the addresses of a name with all of its labels; none where
+// the name has none of the host's families.
+func (h *Host) resolveFull(ctx context.Context, servers []netip.Addr, name string) (addrs []netip.Addr, err error) {
+	q, err := dnsmessage.NewName(name + ".")
+	if err != nil {
+		return nil, fmt.Errorf("not a name: %w", err)
+	}
+	own := h.globalAddrs()
+	for _, kind := range []dnsmessage.Type{dnsmessage.TypeA, dnsmessage.TypeAAAA} {
+		if !slices.ContainsFunc(own, func(p netip.Prefix) bool { return p.Addr().Is4() == (kind == dnsmessage.TypeA) }) {
+			continue
+		}
+		found, err := h.lookup(ctx, servers, dnsmessage.Question{Name: q, Type: kind, Class: dnsmessage.ClassINET})
+		if err != nil {
+			return nil, err
+		}
+		addrs = append(addrs, found...)
 	}
 	return addrs, nil
 }
 
 // lookup asks the name servers in turn until one answers.
-func (h *Host) lookup(ctx context.Context, q dnsmessage.Question) (addrs []netip.Addr, err error) {
+func (h *Host) lookup(ctx context.Context, servers []netip.Addr, q dnsmessage.Question) (addrs []netip.Addr, err error) {
 	for range dnsTries {
-		for _, server := range h.cfg.Nameservers {
+		for _, server := range servers {
 			addrs, err = h.ask(ctx, netip.AddrPortFrom(server, dnsPort), q)
 			if err == nil || errors.Is(err, ErrNoName) {
 				return addrs, err

@@ -42,7 +42,7 @@ func (i *Interface) Prepare(args element.Args) (element.Command, error) {
 		return nil, tmesh.Faultf(args.Pos, "command %s wants one of %v", i.env.Name, names)
 	}
 	name := args.Words[0]
-	if !i.plugged {
+	if !i.plugged() {
 		return nil, tmesh.Faultf(name.Pos, "%s has no built-in host to carry out a command: give it inet ADDR", i.env.Name)
 	}
 	for _, v := range verbs {

@@ -45,6 +45,9 @@ func (i *Interface) prepareGet(args element.Args) (element.Command, error) {
 	return func(ctx context.Context, out io.Writer) error {
 		ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("not done within %v", timeout))
 		defer cancel()
+		if err := i.awaitAddress(ctx); err != nil {
+			return fmt.Errorf("get %s: %w", target, err)
+		}
 		if err := i.get(ctx, target, sum, out); err != nil {
 			if errors.Is(err, context.DeadlineExceeded) {
 				err = context.Cause(ctx)

@@ -1,16 +1,18 @@
 // Package nic is the machine's own network interfaces, by the types that TME has
 // for their chips and boards: a LANCE (le), an i82586 (ie) and a 3c400 (ec).
 //
-// An interface with an address has a built-in host behind it, which answers on
-// the wire and carries out commands. Frames pass between the connection and the
-// host's port and go nowhere else: the interface has no device on this computer
-// and opens no socket. One without an address has nothing behind it yet.
+// An interface with an address, or with a link that may bring it one, has a
+// built-in host behind it, which answers on the wire and carries out commands.
+// Frames pass between the connection and the host's port and go nowhere else: the
+// interface has no device on this computer and opens no socket. Any other one has
+// nothing behind it yet.
 package nic
 
 import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 
 	"tmelink/internal/element"
 	"tmelink/internal/ethernet"
@@ -19,7 +21,9 @@ import (
 
 const doc = `With inet or inet6 a built-in host stands behind the interface: an IP stack of its own, inside tmelink, that needs no device and no privilege. It answers ARP, ping and IPv6 neighbours, serves echo and discard (TCP and UDP, ports 7 and 9) and a small page (http, port 80) that names it and gives bytes to test transfers with, and carries out the commands below. Besides the addresses given it has the IPv6 link-local one that follows from its hardware address.
 
-Without inet and inet6 nothing is plugged into the interface yet: what is sent to it is dropped.
+Connected to a link that learns addresses and routes from its peer, as the client of an OpenVPN server does, the built-in host takes them, with the name servers, as if by DHCP; what inet, inet6, mtu and dns give it stays. Commands that need an address then wait for it, a minute at most.
+
+Otherwise, without inet and inet6, nothing is plugged into the interface yet: what is sent to it is dropped.
 
 Connections to the parts of a whole machine, such as the bus in "le0 at sbus0 slot 0", are left out with them.`
 
@@ -54,28 +58,44 @@ command %[1]s ping 10.0.77.2 count 3`, name, is)
 
 // Interface is the element.
 type Interface struct {
-	env      element.Env
-	plugged  bool // a host stands behind it
-	host     *netstack.Host
-	services *services // nil until Start
+	env  element.Env
+	own  ethernet.Network // what the description gives the host
+	host *netstack.Host
+	port *port
+
+	mu       sync.Mutex // guards what follows
+	services *services  // nil until Start and after Close
+	network  networkState
+}
+
+// port is the host's port, and knows whose it is.
+type port struct {
+	ethernet.Station
+	of *Interface
 }
 
 func newInterface(env element.Env, c *config) *Interface {
-	hc := c.host(env)
-	return &Interface{env: env, plugged: len(hc.Addrs) > 0, host: netstack.New(hc)}
+	i := &Interface{env: env, own: c.network(), host: netstack.New(c.host(env)), network: newNetworkState()}
+	i.port = &port{Station: i.host.Port(), of: i}
+	return i
 }
+
+// plugged says whether a host stands behind the interface.
+func (i *Interface) plugged() bool { return len(i.own.Addrs()) > 0 || i.guided() }
 
 // Attach gives the interface's only port.
 func (i *Interface) Attach(args element.Args) (ethernet.Port, error) {
-	return i.host.Port(), args.Parse(nil)
+	return i.port, args.Parse(nil)
 }
 
 // Start brings the built-in host and its services up.
 func (i *Interface) Start(context.Context) error {
-	if !i.plugged {
+	if !i.plugged() {
 		i.env.Log.Info("nothing is plugged in: give the interface inet ADDR for a built-in host")
 		return nil
 	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
 	if err := i.host.Start(); err != nil {
 		return err
 	}
@@ -84,20 +104,26 @@ func (i *Interface) Start(context.Context) error {
 		return err
 	}
 	i.env.Log.Info("built-in host is up", "addrs", i.host.Addrs(), "hwaddr", i.host.HardwareAddr())
+	if err := i.follow(); err != nil {
+		i.env.Log.Warn("the built-in host is not set up as the link's peer asks", "err", err)
+	}
 	return nil
 }
 
 // Close ends the services and the host.
 func (i *Interface) Close() error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
 	if i.services != nil {
 		i.services.close()
+		i.services = nil
 	}
 	return i.host.Close()
 }
 
 // Status gives the addresses and how many neighbours the host knows.
 func (i *Interface) Status() string {
-	if !i.plugged {
+	if !i.plugged() {
 		return "nothing is plugged in"
 	}
 	var words []string

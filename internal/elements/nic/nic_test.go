@@ -53,11 +53,18 @@ func build(t testing.TB, path, name, line string) *Interface {
 // goroutine of theirs may be left.
 func pair(t testing.TB, lineA, lineB string) (a, b *Interface) {
 	t.Helper()
+	return pairAfter(t, lineA, lineB, func(*Interface) {})
+}
+
+// pairAfter is a pair of which the first has something done to it before it starts.
+func pairAfter(t testing.TB, lineA, lineB string, do func(a *Interface)) (a, b *Interface) {
+	t.Helper()
 	before := goleak.IgnoreCurrent()
 	t.Cleanup(func() { goleak.VerifyNone(t, before) })
 	var pumps sync.WaitGroup
 	t.Cleanup(pumps.Wait)
 	a, b = build(t, "tme/ic/am7990", "le0", lineA), build(t, "nme/ic/i82586", "ie0", lineB)
+	do(a)
 	ports := map[*Interface]ethernet.Port{}
 	for _, i := range []*Interface{a, b} {
 		p, err := i.Attach(element.Args{})

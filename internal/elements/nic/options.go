@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 
 	"tmelink/internal/element"
 	"tmelink/internal/ethernet"
@@ -42,7 +43,7 @@ func (c *config) options() []element.Option {
 		}},
 		{Name: "inet6", Values: "ADDR/LEN", Doc: "The built-in host's IPv6 address and the length of its network's prefix.", Set: c.setInet6},
 		{Name: "gateway6", Values: "ADDR", Doc: "The same as gateway, for IPv6. It may be a link-local address.", Set: c.setGateway6},
-		{Name: "hwaddr", Values: "ADDR", Doc: "The interface's hardware address. Default: one made from the names of machine and interface and its IP addresses, so that it stays the same.", Set: c.setHardwareAddr},
+		{Name: "hwaddr", Values: "ADDR", Doc: "The interface's hardware address. Default: one made from the names of machine and interface and its IP addresses, or without those this computer's name, so that it stays the same.", Set: c.setHardwareAddr},
 		{Name: "dns", Values: "ADDR", Repeat: true, Doc: "A name server for names in commands, asked through the interface.", Set: func(v element.Values) error {
 			c.dnsAt = v
 			a, err := v.Addr(0)
@@ -175,15 +176,19 @@ func lastAddr(network netip.Prefix) netip.Addr {
 	return netip.AddrFrom4(a)
 }
 
+// network is what the words say of the things that a link's peer may hand out.
+func (c *config) network() ethernet.Network {
+	n := ethernet.Network{Addr6: c.prefix6, MTU: c.mtu, DNS: c.names}
+	if c.addr.IsValid() {
+		n.Addr4 = netip.PrefixFrom(c.addr, c.bits)
+	}
+	return n
+}
+
 // host is what the words make of the built-in host.
 func (c *config) host(env element.Env) netstack.Config {
-	hc := netstack.Config{HardwareAddr: c.hwaddr, MTU: c.mtu, Nameservers: c.names}
-	if c.addr.IsValid() {
-		hc.Addrs = append(hc.Addrs, netip.PrefixFrom(c.addr, c.bits))
-	}
-	if c.prefix6.IsValid() {
-		hc.Addrs = append(hc.Addrs, c.prefix6)
-	}
+	own := c.network()
+	hc := netstack.Config{HardwareAddr: c.hwaddr, MTU: c.mtu, Nameservers: c.names, Addrs: own.Addrs()}
 	for _, g := range []netip.Addr{c.gateway, c.gateway6} {
 		if g.IsValid() {
 			hc.Gateways = append(hc.Gateways, g)
@@ -197,9 +202,15 @@ func (c *config) host(env element.Env) netstack.Config {
 
 // madeUpAddr is a locally administered hardware address that is always the same
 // for the same interface, and another one for the same file on another computer
-// as long as it gives the interface another IP address.
+// as long as it gives the interface another IP address. Where it gives none, the
+// computer's name tells them apart: several clients of a server may have one file.
 func madeUpAddr(env element.Env, addrs []netip.Prefix) ethernet.Addr {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %v", env.Machine, env.Name, addrs))
+	made := fmt.Appendf(nil, "%q %q %v", env.Machine, env.Name, addrs)
+	if len(addrs) == 0 {
+		computer, _ := os.Hostname()
+		made = append(made, computer...)
+	}
+	sum := sha256.Sum256(made)
 	a := ethernet.Addr(sum[:6])
 	a[0] = a[0]&^1 | 2
 	return a

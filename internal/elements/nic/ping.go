@@ -53,15 +53,22 @@ func (i *Interface) preparePing(args element.Args) (element.Command, error) {
 	if err != nil {
 		return nil, err
 	}
-	return func(ctx context.Context, out io.Writer) error { return p.run(ctx, i.host, out) }, nil
+	return func(ctx context.Context, out io.Writer) error {
+		if err := i.awaitAddress(ctx); err != nil {
+			return fmt.Errorf("ping %s: %w", p.target, err)
+		}
+		return p.run(ctx, i.host, out)
+	}, nil
 }
 
 // checkTarget says whether a target, which value 0 names, can ever be reached: an
 // address of a family that the host has, or a name where it has a name server.
+// A link may yet bring it either.
 func (i *Interface) checkTarget(v element.Values, target string) error {
+	guided := i.guided()
 	a, err := netip.ParseAddr(target)
 	if err != nil {
-		if len(i.host.Nameservers()) == 0 {
+		if len(i.host.Nameservers()) == 0 && !guided {
 			return v.Faultf(0, "%q is not an IP address, and without dns ADDR the built-in host resolves no names", target)
 		}
 		return nil
@@ -71,6 +78,7 @@ func (i *Interface) checkTarget(v element.Values, target string) error {
 	switch a = a.Unmap(); {
 	case a.IsUnspecified() || a.IsLoopback():
 		return v.Faultf(0, "%s is no address of a station on the wire", a)
+	case guided:
 	case a.Is4() && !has4:
 		return v.Faultf(0, "%s has no IPv4 address: give it inet ADDR", i.env.Name)
 	case a.Is6() && !has6 && !a.IsLinkLocalUnicast() && !a.IsMulticast():

@@ -39,6 +39,8 @@ type services struct {
 	host    *netstack.Host
 	page    *http.Server
 	running sync.WaitGroup
+	// udp are the sockets of each address, for whoever calls follow.
+	udp map[netip.Addr][]io.Closer
 
 	mu     sync.Mutex
 	open   map[io.Closer]struct{} // listeners, sockets and connections
@@ -48,20 +50,42 @@ type services struct {
 // serve starts all services of a running host. Where one cannot be started it
 // ends those that are, and says why.
 func serve(h *netstack.Host, env element.Env) (*services, error) {
-	s := &services{host: h, open: map[io.Closer]struct{}{}}
+	s := &services{host: h, udp: map[netip.Addr][]io.Closer{}, open: map[io.Closer]struct{}{}}
 	s.page = newPage(h, env, &s.running)
 	err := s.listen(echoPort, s.eachConn(echo))
 	err = errors.Join(err, s.listen(discardPort, s.eachConn(discard)))
 	err = errors.Join(err, s.listen(httpPort, func(l net.Listener) { s.page.Serve(l) }))
-	for _, prefix := range h.Addrs() {
-		err = errors.Join(err, s.listenUDP(netip.AddrPortFrom(prefix.Addr(), echoPort), true))
-		err = errors.Join(err, s.listenUDP(netip.AddrPortFrom(prefix.Addr(), discardPort), false))
-	}
-	if err != nil {
+	if err = errors.Join(err, s.follow()); err != nil {
 		s.close()
 		return nil, err
 	}
 	return s, nil
+}
+
+// follow serves UDP at the addresses that the host has now, and no longer at those
+// that it had. One goroutine at a time calls it. (TCP is served at all of them.)
+func (s *services) follow() error {
+	now := map[netip.Addr]bool{}
+	for _, prefix := range s.host.Addrs() {
+		now[prefix.Addr()] = true
+	}
+	for addr, sockets := range s.udp {
+		if now[addr] {
+			continue
+		}
+		for _, c := range sockets {
+			s.remove(c)
+		}
+		delete(s.udp, addr)
+	}
+	var errs []error
+	for addr := range now {
+		if s.udp[addr] != nil {
+			continue
+		}
+		errs = append(errs, s.listenUDP(netip.AddrPortFrom(addr, echoPort), true), s.listenUDP(netip.AddrPortFrom(addr, discardPort), false))
+	}
+	return errors.Join(errs...)
 }
 
 // close ends the services and returns when their goroutines have ended.
@@ -161,6 +185,7 @@ func (s *services) listenUDP(at netip.AddrPort, back bool) error {
 	if !s.add(conn) {
 		return nil
 	}
+	s.udp[at.Addr()] = append(s.udp[at.Addr()], conn)
 	s.running.Go(func() {
 		defer s.remove(conn)
 		buf := make([]byte, largestDatagram)

@@ -5,7 +5,7 @@ import "tmelink/internal/element"
 // Sketch shows the built-in host's addresses.
 func (i *Interface) Sketch() element.Sketch {
 	s := element.Sketch{Kind: element.HostKind}
-	if !i.plugged {
+	if !i.plugged() {
 		s.Detail = []string{"nothing plugged in"}
 		return s
 	}
@@ -16,6 +16,9 @@ func (i *Interface) Sketch() element.Sketch {
 		case !a.Addr().IsLinkLocalUnicast():
 			s.Detail = append(s.Detail, "inet6 "+a.String())
 		}
+	}
+	if len(s.Detail) == 0 {
+		s.Detail = append(s.Detail, "addresses from the peer")
 	}
 	return s
 }

@@ -21,6 +21,11 @@ type device struct {
 	// ready says that the up script, if there is one, has done its work: the
 	// down script has something to undo.
 	ready bool
+
+	own     hostnet.Mark      // where the description's own changes end
+	status  string            // what the description's own changes come to
+	wanted  *ethernet.Network // by the last setNetwork
+	carried *ethernet.Network // the one that was carried out as a whole
 }
 
 func (t *tap) start(ctx context.Context) (err error) {
@@ -60,13 +65,17 @@ func (t *tap) start(ctx context.Context) (err error) {
 	if err := t.runScript(ctx, "up", t.cfg.up); err != nil {
 		return err
 	}
-	d.ready = true
+	d.ready, d.own = true, d.changes.Mark()
 	status := []string{d.tap.Name}
 	for _, p := range t.cfg.networks() {
 		status = append(status, p.String())
 	}
-	t.say(strings.Join(append(status, uplinks...), ", "))
+	d.status = strings.Join(append(status, uplinks...), ", ")
+	t.say(d.status)
 	t.env.Log.Info("tap device is up", "interface", d.tap.Name, "hwaddr", state.Addr, "mtu", d.mtu, "existed", d.tap.Persistent, "offloads", d.tap.Takes)
+	if err := t.follow(); err != nil {
+		t.env.Log.Warn("the host is not set up as the link's peer asks", "interface", d.tap.Name, "err", err)
+	}
 	return nil
 }
 

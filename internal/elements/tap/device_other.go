@@ -18,8 +18,18 @@ func (t *tap) start(context.Context) error {
 
 func (t *tap) stop() error { return nil }
 
+func (t *tap) setNetwork(n *ethernet.Network) error {
+	if n == nil {
+		return nil
+	}
+	return errors.New("set up the host as the link's peer asks: this version of tmelink does so on Linux only; a machine's own interface such as tme/ic/am7990 takes addresses and routes everywhere")
+}
+
 // port is never open here.
-type port struct{ counters ethernet.Counters }
+type port struct {
+	counters ethernet.Counters
+	tap      *tap
+}
 
 func (p *port) ReadFrames() ([]ethernet.Frame, error) { return nil, net.ErrClosed }
 func (p *port) WriteFrames([]ethernet.Frame) error    { return net.ErrClosed }

@@ -13,6 +13,7 @@ package tap
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 
 	"tmelink/internal/element"
@@ -24,12 +25,17 @@ type tap struct {
 	env    element.Env
 	cfg    config
 	port   port
-	device device
 	status atomic.Pointer[string]
+
+	// mu is held by whoever opens, closes or sets up the device: not only the
+	// machine's goroutine, but also one that has learned of a network.
+	mu     sync.Mutex
+	device device
 }
 
 func newTap(env element.Env, cfg config) *tap {
 	t := &tap{env: env, cfg: cfg}
+	t.port.tap = t
 	t.say("not open")
 	return t
 }
@@ -43,15 +49,26 @@ func (t *tap) Attach(args element.Args) (ethernet.Port, error) {
 }
 
 // Start opens the device and configures the host.
-func (t *tap) Start(ctx context.Context) error { return t.start(ctx) }
+func (t *tap) Start(ctx context.Context) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.start(ctx)
+}
 
 // Close ends the port and takes back all that Start did.
 func (t *tap) Close() error {
 	t.port.Close()
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	err := t.stop()
 	t.say("closed")
 	return err
 }
+
+// SetNetwork sets the host up as a link has learned; see network_linux.go.
+func (p *port) SetNetwork(n *ethernet.Network) error { return p.tap.setNetwork(n) }
+
+var _ ethernet.Guided = (*port)(nil)
 
 // Status names the interface and what it has.
 func (t *tap) Status() string { return *t.status.Load() }

@@ -13,7 +13,7 @@ func init() {
 		Path:    "tme/host/openvpn/tun/tap",
 		Aliases: []string{"tme/host/openvpn/tap"},
 		Summary: "a TAP device of this host, by OpenVPN's option words",
-		Doc: `The same device as tme/host/tun/tap, described as OpenVPN's manual describes it. There is no AutoNAT here, as OpenVPN has none: an --up script can do it, or tme/host/tun/tap.
+		Doc: `The same device as tme/host/tun/tap, described as OpenVPN's manual describes it; what a link's peer pushes is set on it in the same way, but for what --ifconfig, --ifconfig-ipv6 and --tun-mtu give it. There is no AutoNAT here, as OpenVPN has none: an --up script can do it, or tme/host/tun/tap.
 
 The programs of --up and --down get OpenVPN's arguments (device, MTU, 0, address, netmask, init) and its variables (dev, dev_type, tun_mtu, script_type, script_context, ifconfig_local, ifconfig_netmask, ifconfig_ipv6_local, ifconfig_ipv6_netbits, ifconfig_ipv6_remote, and for --down signal), and have a minute to end.`,
 		Example: `tap0: tme/host/openvpn/tun/tap --dev tap0 --ifconfig 10.0.77.1 255.255.255.0
@@ -41,7 +41,7 @@ type openvpnWords struct {
 }
 
 // noRoute is why the options that route are refused.
-const noRoute = "tmelink sets no routes; add them with an --up script"
+const noRoute = "tmelink sets no routes but those that a link's peer pushes; add others with an --up script"
 
 func (w *openvpnWords) options() []element.Option {
 	c := &w.cfg

@@ -21,6 +21,7 @@ import (
 // devices know no other way. Its descriptors do not block; Go's poller waits.
 // The port is the reader of the device's first queue; see ethernet.Multiqueue.
 type port struct {
+	tap      *tap
 	counters ethernet.Counters
 	host     atomic.Pointer[host]
 	only     atomic.Bool // ReflectOnly was called

@@ -17,6 +17,8 @@ func init() {
 
 With inet the host has an address on the wire, and its other stations reach the outside through AutoNAT: an nftables table named tmelink- and the interface's name masquerades the wire's network out of the default route's interface, and forwarding is on for the two interfaces. (The kernel then forwards all that comes in by them, from the outside too: a host with networks to shield has a firewall for that, and tmelink adds no rule to it.) With inet6 the same is done for IPv6. Where another firewall table drops what is forwarded, the log gives the command that opens it. Without inet and inet6 the device is a pure layer-2 port.
 
+Connected to a link that learns addresses, MTU and routes from its peer, as the client of an OpenVPN server does, the interface takes them, unless it is a bridge's port; what inet, inet6 and mtu give it stays, an MTU above the interface's own and routes that the host has otherwise are left aside, and name servers are only logged.
+
 Everything is undone at the end: a device made here is removed, one that existed gets its former state back. What a killed process left behind is undone by the next one to start. Making a device takes the capability CAP_NET_ADMIN (root has it); a persistent device that was made for a user and configured beforehand takes none. TAP devices are opened on Linux.`,
 		Example: `tap0: tme/host/tun/tap inet 10.0.77.1 netmask 255.255.255.0 bcast 10.0.77.255
 link0 at tap0: tme/host/openvpn/socket/link --dev tap --local 192.0.2.1 --remote 192.0.2.2`,
