@@ -6,8 +6,9 @@
 // frames flow in and come out as packets (Encode); the messages that OpenVPN
 // sends beside the frames (pings, answers to its configuration checks) come out
 // of Message when their time has come. The package opens no socket and no file,
-// starts no goroutine and reads no clock: every call is told the time. So far it
-// speaks the mode without keys, in which a packet is one bare frame.
+// starts no goroutine and reads no clock: every call is told the time. Without keys a
+// packet is one bare frame; with them datachannel seals it, under one static key or
+// under keys that controlchannel agrees on by TLS.
 //
 // The sources are those of OpenVPN 2.6 (ping.c, occ.c, options.c, mtu.c,
 // socket.c) and its manual, openvpn(8).
@@ -39,7 +40,7 @@ const (
 	occMTULoad        = 3 // is that packet
 	occMTURequest     = 4 // asks how large the packets were that came through
 	occMTUReply       = 5 // tells the largest received and the largest sent, 16 bits each
-	occExit           = 6 // the peer ends; anyone can forge it without keys
+	occExit           = 6 // the sender ends; anyone can forge it without keys
 )
 
 // isPing says whether a packet is a ping.
@@ -47,6 +48,11 @@ func isPing(packet []byte) bool { return bytes.Equal(packet, pingMessage) }
 
 // isOCC says whether a packet is an OCC message of any kind.
 func isOCC(packet []byte) bool { return bytes.HasPrefix(packet, occMagic) }
+
+// isExit says whether an OCC message is the peer's goodbye.
+func isExit(message []byte) bool {
+	return len(message) > len(occMagic) && message[len(occMagic)] == occExit
+}
 
 // request is an answer that the peer waits for: an opcode to answer with and a
 // packet size, packed into one word so that it can be handed over atomically.

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+
+	"tmelink/internal/openvpn/datachannel"
 )
 
 // Proto is the transport as OpenVPN's option string names it.
@@ -29,19 +31,94 @@ type Options struct {
 	Network netip.Prefix
 	// IPv6 says that --ifconfig-ipv6 was given.
 	IPv6 bool
+	// Keys say how packets are sealed; nil: they are not.
+	Keys *KeyOptions
 }
 
-// String gives the option string of `openvpn --dev tap` without keys, in the
-// order of options_string in OpenVPN's options.c.
+// KeyOptions are what an option string says of keys.
+type KeyOptions struct {
+	Cipher    *datachannel.Cipher // of --cipher; nil: OpenVPN's old default, BF-CBC
+	Digest    *datachannel.Digest
+	Secret    bool   // a static key, else TLS
+	Server    bool   // of TLS
+	Pull      bool   // the cipher is the server's to say
+	Auth      bool   // --tls-auth
+	Direction string // "0" or "1", where given
+}
+
+// overhead is how much longer a packet may be than its payload, as OpenVPN reckons
+// for the option string (calculate_crypto_overhead in its crypto.c, for a TCP stream
+// and opcode frame_calculate_protocol_header_size in mtu.c).
+func (k *KeyOptions) overhead() int {
+	n := 4 // packet id
+	if k.Secret {
+		n += 4
+	} else {
+		n++ // opcode
+	}
+	switch {
+	case k.Cipher == nil:
+		return n + k.Digest.Size() + 8 + 8
+	case k.Cipher.Name == "CHACHA20-POLY1305":
+		return n + 12 + 16 + 1
+	case k.Cipher.AEAD():
+		return n + 12 + 16 + 16
+	}
+	return n + k.Digest.Size() + 16 + 16
+}
+
+// append adds the options of keys, in OpenVPN's order.
+func (k *KeyOptions) append(s *strings.Builder) {
+	if k.Direction != "" {
+		fmt.Fprintf(s, ",keydir %s", k.Direction)
+	}
+	name, bits, digest := "BF-CBC", 128, k.Digest.Name
+	if k.Cipher != nil {
+		name, bits = k.Cipher.Name, k.Cipher.KeyBits()
+		if k.Cipher.AEAD() {
+			digest = "[null-digest]"
+		}
+	}
+	if !k.Pull || k.Cipher != nil {
+		fmt.Fprintf(s, ",cipher %s", name)
+	}
+	fmt.Fprintf(s, ",auth %s,keysize %d", digest, bits)
+	if k.Secret {
+		s.WriteString(",secret")
+		return
+	}
+	if k.Auth {
+		s.WriteString(",tls-auth")
+	}
+	s.WriteString(",key-method 2")
+	if k.Server {
+		s.WriteString(",tls-server")
+	} else {
+		s.WriteString(",tls-client")
+	}
+}
+
+// String gives the option string of `openvpn --dev tap`, in the order of
+// options_string in OpenVPN's options.c.
 func (o Options) String() string {
 	var s strings.Builder
-	fmt.Fprintf(&s, "V4,dev-type tap,link-mtu %d,tun-mtu %d,proto %s", o.MTU+tapExtra, o.MTU, o.Proto)
+	packet := o.MTU + tapExtra
+	if o.Keys != nil {
+		packet += o.Keys.overhead()
+		if o.Proto != UDP {
+			packet += LengthLen
+		}
+	}
+	fmt.Fprintf(&s, "V4,dev-type tap,link-mtu %d,tun-mtu %d,proto %s", packet, o.MTU, o.Proto)
 	if o.IPv6 {
 		s.WriteString(",tun-ipv6")
 	}
 	if o.Network.IsValid() {
 		mask := ^uint32(0) << (32 - o.Network.Bits())
 		fmt.Fprintf(&s, ",ifconfig %s %d.%d.%d.%d", o.Network.Masked().Addr(), mask>>24, mask>>16&0xff, mask>>8&0xff, mask&0xff)
+	}
+	if o.Keys != nil {
+		o.Keys.append(&s)
 	}
 	return s.String()
 }

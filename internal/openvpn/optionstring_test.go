@@ -3,6 +3,8 @@ package openvpn
 import (
 	"net/netip"
 	"testing"
+
+	"tmelink/internal/openvpn/datachannel"
 )
 
 func TestOptionStringIsOpenVPNs(t *testing.T) {
@@ -23,6 +25,51 @@ func TestOptionStringIsOpenVPNs(t *testing.T) {
 	} {
 		if got := c.options.String(); got != c.want {
 			t.Errorf("%+v:\n got %s\nwant %s", c.options, got, c.want)
+		}
+	}
+}
+
+func TestOptionStringWithKeysIsOpenVPNs(t *testing.T) {
+	sha1, _ := datachannel.LookupDigest("SHA1")
+	sha256, _ := datachannel.LookupDigest("SHA256")
+	sha512, _ := datachannel.LookupDigest("SHA512")
+	cipher := func(name string) *datachannel.Cipher {
+		c, err := datachannel.LookupCipher(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	// As OpenVPN 2.6.14 prints them at --verb 8.
+	for _, c := range []struct {
+		mtu   int
+		proto Proto
+		keys  KeyOptions
+		want  string
+	}{
+		{1500, UDP, KeyOptions{Secret: true, Cipher: cipher("AES-256-CBC"), Digest: sha1},
+			"V4,dev-type tap,link-mtu 1592,tun-mtu 1500,proto UDPv4,cipher AES-256-CBC,auth SHA1,keysize 256,secret"},
+		{1500, UDP, KeyOptions{Secret: true, Direction: "1", Cipher: cipher("AES-128-CBC"), Digest: sha256},
+			"V4,dev-type tap,link-mtu 1604,tun-mtu 1500,proto UDPv4,keydir 1,cipher AES-128-CBC,auth SHA256,keysize 128,secret"},
+		{1500, UDP, KeyOptions{Server: true, Digest: sha1},
+			"V4,dev-type tap,link-mtu 1573,tun-mtu 1500,proto UDPv4,cipher BF-CBC,auth SHA1,keysize 128,key-method 2,tls-server"},
+		{1500, UDP, KeyOptions{Server: true, Cipher: cipher("AES-256-GCM"), Digest: sha1},
+			"V4,dev-type tap,link-mtu 1581,tun-mtu 1500,proto UDPv4,cipher AES-256-GCM,auth [null-digest],keysize 256,key-method 2,tls-server"},
+		{1500, UDP, KeyOptions{Server: true, Cipher: cipher("AES-256-CBC"), Digest: sha512},
+			"V4,dev-type tap,link-mtu 1633,tun-mtu 1500,proto UDPv4,cipher AES-256-CBC,auth SHA512,keysize 256,key-method 2,tls-server"},
+		{1400, UDP, KeyOptions{Server: true, Cipher: cipher("AES-192-CBC"), Digest: sha256},
+			"V4,dev-type tap,link-mtu 1501,tun-mtu 1400,proto UDPv4,cipher AES-192-CBC,auth SHA256,keysize 192,key-method 2,tls-server"},
+		{1500, UDP, KeyOptions{Server: true, Auth: true, Direction: "0", Cipher: cipher("CHACHA20-POLY1305"), Digest: sha1},
+			"V4,dev-type tap,link-mtu 1566,tun-mtu 1500,proto UDPv4,keydir 0,cipher CHACHA20-POLY1305,auth [null-digest],keysize 256,tls-auth,key-method 2,tls-server"},
+		{1500, TCPServer, KeyOptions{Server: true, Auth: true, Digest: sha1},
+			"V4,dev-type tap,link-mtu 1575,tun-mtu 1500,proto TCPv4_SERVER,cipher BF-CBC,auth SHA1,keysize 128,tls-auth,key-method 2,tls-server"},
+		{1500, UDP, KeyOptions{Pull: true, Digest: sha1},
+			"V4,dev-type tap,link-mtu 1573,tun-mtu 1500,proto UDPv4,auth SHA1,keysize 128,key-method 2,tls-client"},
+		{1500, UDP, KeyOptions{Pull: true, Cipher: cipher("AES-256-GCM"), Digest: sha1},
+			"V4,dev-type tap,link-mtu 1581,tun-mtu 1500,proto UDPv4,cipher AES-256-GCM,auth [null-digest],keysize 256,key-method 2,tls-client"},
+	} {
+		if got := (Options{MTU: c.mtu, Proto: c.proto, Keys: &c.keys}).String(); got != c.want {
+			t.Errorf("%+v:\n got %s\nwant %s", c.keys, got, c.want)
 		}
 	}
 }

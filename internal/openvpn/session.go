@@ -2,10 +2,16 @@ package openvpn
 
 import (
 	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
 	"sync/atomic"
 	"time"
 
 	"tmelink/internal/ethernet"
+	"tmelink/internal/openvpn/controlchannel"
+	"tmelink/internal/openvpn/datachannel"
 )
 
 // answerEvery is the shortest time between two answers to the peer's OCC
@@ -25,51 +31,117 @@ type Config struct {
 	// PingRestart is after how long a time without hearing the peer a session
 	// is over; 0: never.
 	PingRestart time.Duration
-	// Dropped counts the packets that are not frames, or not frames that an
-	// Ethernet of this MTU can carry.
-	Dropped *ethernet.Drops
+	// Static is the key for ever, TLS how keys are agreed on; where both are
+	// nil, packets are frames in the clear.
+	Static *datachannel.Key
+	TLS    *controlchannel.Config
+	// MuteReplays keeps the log from telling of packets that came again.
+	MuteReplays bool
+	// Dropped counts the packets of the peer that are not frames, or not frames
+	// that an Ethernet of this MTU can carry, and Unsent the frames that there is
+	// no key for.
+	Dropped, Unsent *ethernet.Drops
+	Log             *slog.Logger
 }
 
-// Session is the talk with one peer over one connection or socket. Encode,
-// Decode, Message and Silent may each be called by a goroutine of its own at the
-// same time. It takes no lock and allocates nothing per packet.
+// Session is the talk with one peer over one connection or socket. Encode and Rest,
+// Decode and Introduce, Control, and Silent may each be called by a goroutine of its
+// own at the same time; Message and Goodbye not during Encode, nor until its packets
+// are sent. It takes no lock and allocates nothing per packet.
 type Session struct {
 	config   Config
 	maxFrame int
 	start    time.Time // the times below are counted from here
 
 	sent, heard  atomic.Int64 // nanoseconds: of the last packet sent, accepted
+	ping         atomic.Int64 // nanoseconds, as in Config; a server may say others
+	pingRestart  atomic.Int64
 	spoken       atomic.Bool  // a packet was accepted
+	exited       atomic.Bool  // the peer has said that it ends
 	largestSent  atomic.Int64 // bytes
 	largestHeard atomic.Int64
 	waiting      atomic.Uint32 // request
 
 	answerFrom int64 // nanoseconds: when Message may answer again
 	message    []byte
+
+	slots   *datachannel.Slots // nil: in the clear
+	seal    sealer
+	open    opener
+	control *controlchannel.Channel // nil: without TLS
+	inbox   inbox
+	stirred atomic.Bool // Control has something to do with the keys
+	over    atomic.Pointer[error]
 }
 
 // NewSession begins a session at now. Its first ping is due at once.
-func NewSession(c Config, now time.Time) *Session {
-	s := &Session{config: c, maxFrame: ethernet.FrameLen(c.MTU), start: now}
+func NewSession(c Config, now time.Time) (*Session, error) {
+	s := &Session{config: c, maxFrame: ethernet.FrameLen(c.MTU), start: now, open: newOpener(&c)}
+	s.ping.Store(int64(c.Ping))
+	s.pingRestart.Store(int64(c.PingRestart))
 	s.sent.Store(int64(-c.Ping))
-	return s
+	switch {
+	case c.Static != nil:
+		s.slots = datachannel.Fixed(c.Static)
+	case c.TLS != nil:
+		s.slots = datachannel.NewSlots()
+		config := *c.TLS
+		settled := config.Settled
+		config.Settled = func(said *controlchannel.Settings) {
+			s.obey(said)
+			if settled != nil {
+				settled(said)
+			}
+		}
+		control, err := controlchannel.New(config, s.slots, now)
+		if err != nil {
+			return nil, fmt.Errorf("begin a session: %w", err)
+		}
+		s.control = control
+	}
+	return s, nil
 }
 
-// Encode appends the packets that carry the frames. The packets share the
-// frames' bytes.
-func (s *Session) Encode(packets [][]byte, frames []ethernet.Frame, now time.Time) [][]byte {
-	largest := 0
-	for i := range frames {
-		packets = append(packets, frames[i].Data)
-		largest = max(largest, len(frames[i].Data))
+// obey takes the times that a server says.
+func (s *Session) obey(said *controlchannel.Settings) {
+	if said.Ping >= 0 {
+		s.ping.Store(int64(said.Ping))
 	}
-	s.noteSent(largest, now)
-	return packets
+	if said.PingRestart >= 0 {
+		s.pingRestart.Store(int64(said.PingRestart))
+	}
+}
+
+// Encode appends the packets that carry the first of the frames, and says how many
+// frames these are: all, where one call's memory is enough for them. In the clear the
+// packets share the frames' bytes; else they are borrowed until the next Encode or
+// Rest. Frames for which there is no key are dropped.
+func (s *Session) Encode(packets [][]byte, frames []ethernet.Frame, now time.Time) (_ [][]byte, taken int) {
+	if s.slots != nil {
+		packets, taken = s.sealFrames(packets, frames, now)
+	} else {
+		taken = len(frames)
+		for i := range frames {
+			packets = append(packets, frames[i].Data)
+		}
+	}
+	largest := 0
+	for _, p := range packets {
+		largest = max(largest, len(p))
+	}
+	if largest > 0 {
+		s.noteSent(largest, now)
+	}
+	return packets, taken
 }
 
 // Decode appends the frames in a batch of packets that the peer sent, and keeps
-// what is said to the session itself. The frames share the packets' bytes.
-func (s *Session) Decode(frames []ethernet.Frame, packets [][]byte, now time.Time) []ethernet.Frame {
+// what is said to the session itself. The frames share the packets' bytes, and the
+// packets' capacity is used: see datachannel.Slack.
+func (s *Session) Decode(frames []ethernet.Frame, packets [][]byte, from netip.AddrPort, now time.Time) []ethernet.Frame {
+	if s.slots != nil {
+		packets = s.openPackets(packets, from, now)
+	}
 	largest := 0
 	for _, p := range packets {
 		largest = max(largest, len(p))
@@ -78,9 +150,7 @@ func (s *Session) Decode(frames []ethernet.Frame, packets [][]byte, now time.Tim
 			s.config.Dropped.Add(ethernet.Control, 1)
 		case isOCC(p):
 			s.config.Dropped.Add(ethernet.Control, 1)
-			if r := asks(p); r != 0 {
-				s.waiting.Store(uint32(r))
-			}
+			s.hearOCC(p)
 		case len(p) < ethernet.HeaderLen:
 			s.config.Dropped.Add(ethernet.Runt, 1)
 		case len(p) > s.maxFrame:
@@ -90,19 +160,43 @@ func (s *Session) Decode(frames []ethernet.Frame, packets [][]byte, now time.Tim
 		}
 	}
 	if largest > 0 {
-		s.heard.Store(int64(now.Sub(s.start)))
-		s.spoken.Store(true)
+		s.noteHeard(now)
 		raise(&s.largestHeard, largest)
 	}
 	return frames
 }
 
-// Asked says whether the peer waits for an answer, so that Message should be
-// called.
-func (s *Session) Asked() bool { return s.waiting.Load() != 0 }
+func (s *Session) hearOCC(message []byte) {
+	if r := asks(message); r != 0 {
+		s.waiting.Store(uint32(r))
+	}
+	if s.slots != nil && isExit(message) { // in the clear anyone could say so
+		s.exited.Store(true)
+	}
+}
+
+// Asked says whether there is something to be done at once by Control or Message.
+func (s *Session) Asked() bool {
+	return s.waiting.Load() != 0 || s.exited.Load() || s.control != nil && (s.inbox.filled.Load() || s.stirred.Load())
+}
 
 // Spoken says whether the peer has been heard at all.
 func (s *Session) Spoken() bool { return s.spoken.Load() }
+
+// Ready says whether frames can be sent: in the clear always, else once there is a
+// key.
+func (s *Session) Ready() bool { return s.slots == nil || s.slots.Sending() != nil }
+
+// Overhead is how much longer a packet is than its frame, in bytes; 0 while there is
+// no key.
+func (s *Session) Overhead() int {
+	if s.slots != nil {
+		if k := s.slots.Sending(); k != nil {
+			return k.Sealer.Overhead()
+		}
+	}
+	return 0
+}
 
 // Heard is how long before now the peer was last heard, or the session began.
 func (s *Session) Heard(now time.Time) time.Duration {
@@ -114,41 +208,69 @@ func (s *Session) Heard(now time.Time) time.Duration {
 // packet is borrowed until the next Message.
 func (s *Session) Message(now time.Time) (packet []byte, again time.Duration) {
 	at := int64(now.Sub(s.start))
-	if s.Asked() {
+	if !s.Ready() {
+		return nil, 0
+	}
+	if s.waiting.Load() != 0 {
 		if wait := s.answerFrom - at; wait > 0 {
 			return nil, time.Duration(wait)
 		}
 		s.answerFrom = at + int64(answerEvery)
 		s.answer(request(s.waiting.Swap(0)))
-		s.noteSent(len(s.message), now)
-		return s.message, s.untilPing(at)
+		return s.sendMessage(s.message, now), s.untilPing(at)
 	}
-	if s.config.Ping == 0 {
+	ping := time.Duration(s.ping.Load())
+	if ping == 0 {
 		return nil, 0
 	}
 	if wait := s.untilPing(at); wait > 0 {
 		return nil, wait
 	}
-	s.noteSent(len(pingMessage), now)
-	return pingMessage, s.config.Ping
+	return s.sendMessage(pingMessage, now), ping
+}
+
+// sendMessage gives the packet of a message.
+func (s *Session) sendMessage(m []byte, now time.Time) []byte {
+	packet := m
+	if s.slots != nil {
+		packet = s.sealMessage(m, now)
+	}
+	s.noteSent(len(packet), now)
+	return packet
 }
 
 // Silent says whether the peer has not been heard for so long that the session
 // is over, and if not, after how long a time to ask again: 0 for never.
 func (s *Session) Silent(now time.Time) (over bool, again time.Duration) {
-	if s.config.PingRestart == 0 {
+	limit := time.Duration(s.pingRestart.Load())
+	if limit == 0 {
 		return false, 0
 	}
-	left := s.config.PingRestart - s.Heard(now)
+	left := limit - s.Heard(now)
 	return left <= 0, max(left, 0)
+}
+
+// ErrExit is the end of a session whose peer has said that it ends.
+var ErrExit = errors.New("the peer has ended, and said so")
+
+// Err is why the session is over, nil while it is not. It follows Control.
+func (s *Session) Err() error {
+	if err := s.over.Load(); err != nil {
+		return *err
+	}
+	if s.exited.Load() {
+		return ErrExit
+	}
+	return nil
 }
 
 // untilPing is how long after at the next ping is due, 0 where none ever is.
 func (s *Session) untilPing(at int64) time.Duration {
-	if s.config.Ping == 0 {
+	ping := time.Duration(s.ping.Load())
+	if ping == 0 {
 		return 0
 	}
-	return max(0, time.Duration(s.sent.Load()-at)+s.config.Ping)
+	return max(0, time.Duration(s.sent.Load()-at)+ping)
 }
 
 // answer builds the answer to a request (check_send_occ_msg_dowork in OpenVPN's
@@ -175,6 +297,11 @@ func (s *Session) answer(r request) {
 func (s *Session) noteSent(size int, now time.Time) {
 	s.sent.Store(int64(now.Sub(s.start)))
 	raise(&s.largestSent, size)
+}
+
+func (s *Session) noteHeard(now time.Time) {
+	s.heard.Store(int64(now.Sub(s.start)))
+	s.spoken.Store(true)
 }
 
 // raise lifts a mark to n if it is lower. Two writers at once may leave the

@@ -3,6 +3,7 @@ package openvpn
 import (
 	"bytes"
 	"encoding/binary"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +12,8 @@ import (
 )
 
 var start = time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC)
+
+var peerAddr = netip.MustParseAddrPort("192.0.2.1:1194")
 
 func occ(opcode byte, body string) []byte {
 	return append(append(bytes.Clone(occMagic), opcode), body...)
@@ -22,7 +25,12 @@ func newSession(c Config) (*Session, *ethernet.Drops) {
 	if c.MTU == 0 {
 		c.Options = Options{MTU: 1500, Proto: UDP}
 	}
-	return NewSession(c, start), drops
+	c.Unsent = &ethernet.Drops{}
+	s, err := NewSession(c, start)
+	if err != nil {
+		panic(err) // without TLS nothing can fail
+	}
+	return s, drops
 }
 
 func TestDecodeSortsPackets(t *testing.T) {
@@ -53,7 +61,7 @@ func TestDecodeSortsPackets(t *testing.T) {
 		{"OCC without opcode", occMagic, false, ethernet.Control, false},
 	} {
 		s, drops := newSession(Config{})
-		frames := s.Decode(nil, [][]byte{c.packet}, start)
+		frames := s.Decode(nil, [][]byte{c.packet}, peerAddr, start)
 		if (len(frames) == 1) != c.frame {
 			t.Errorf("%s: %d frames", c.name, len(frames))
 		}
@@ -68,21 +76,21 @@ func TestDecodeSortsPackets(t *testing.T) {
 
 func TestAnswers(t *testing.T) {
 	s, _ := newSession(Config{})
-	s.Decode(nil, [][]byte{make([]byte, 1000), occ(occRequest, "")}, start)
+	s.Decode(nil, [][]byte{make([]byte, 1000), occ(occRequest, "")}, peerAddr, start)
 	s.Encode(nil, []ethernet.Frame{{Data: make([]byte, 1200)}, {Data: make([]byte, 70)}}, start)
 	packet, _ := s.Message(start)
 	if want := occ(occReply, "V4,dev-type tap,link-mtu 1532,tun-mtu 1500,proto UDPv4\x00"); !bytes.Equal(packet, want) {
 		t.Errorf("reply %q, want %q", packet, want)
 	}
 	now := start.Add(time.Second)
-	s.Decode(nil, [][]byte{occ(occMTURequest, "")}, now)
+	s.Decode(nil, [][]byte{occ(occMTURequest, "")}, peerAddr, now)
 	packet, _ = s.Message(now)
 	if want := occ(occMTUReply, string(binary.BigEndian.AppendUint16([]byte{0x03, 0xe8}, 1200))); !bytes.Equal(packet, want) {
 		t.Errorf("MTU reply %x, want %x", packet, want)
 	}
 	for _, size := range []int{0, 17, 24, 25, 1540, 1800, 65535} {
 		now = now.Add(time.Second)
-		s.Decode(nil, [][]byte{occ(occMTULoadRequest, string(binary.BigEndian.AppendUint16(nil, uint16(size))))}, now)
+		s.Decode(nil, [][]byte{occ(occMTULoadRequest, string(binary.BigEndian.AppendUint16(nil, uint16(size))))}, peerAddr, now)
 		packet, _ = s.Message(now)
 		if want := min(max(size-8, 17), 1792); len(packet) != want || !isOCC(packet) || packet[16] != occMTULoad {
 			t.Errorf("load of %d: %d bytes, want %d", size, len(packet), want)
@@ -98,7 +106,7 @@ func TestAnswersAreBounded(t *testing.T) {
 	answers := 0
 	for ms := range 1000 {
 		now := start.Add(time.Duration(ms) * time.Millisecond)
-		s.Decode(nil, [][]byte{occ(occRequest, "")}, now)
+		s.Decode(nil, [][]byte{occ(occRequest, "")}, peerAddr, now)
 		packet, again := s.Message(now)
 		if packet != nil {
 			answers++
@@ -124,11 +132,11 @@ func TestPingComesOnlyAfterSilence(t *testing.T) {
 	if p, again := s.Message(at(10)); p != nil || again != 8*time.Second {
 		t.Fatalf("2 s after a frame: %x, %v", p, again)
 	}
-	s.Decode(nil, [][]byte{pingMessage}, at(17)) // hearing is not sending
+	s.Decode(nil, [][]byte{pingMessage}, peerAddr, at(17)) // hearing is not sending
 	if p, _ := s.Message(at(18)); !isPing(p) {
 		t.Fatal("no ping after 10 s without a frame")
 	}
-	s.Decode(nil, [][]byte{occ(occRequest, "")}, at(20))
+	s.Decode(nil, [][]byte{occ(occRequest, "")}, peerAddr, at(20))
 	if p, again := s.Message(at(20)); !isOCC(p) || again != 10*time.Second {
 		t.Fatalf("an answer counts as sent: %x, %v", p, again)
 	}
@@ -136,7 +144,7 @@ func TestPingComesOnlyAfterSilence(t *testing.T) {
 
 func TestNothingIsSentUnasked(t *testing.T) {
 	s, _ := newSession(Config{PingRestart: time.Second})
-	s.Decode(nil, [][]byte{pingMessage, occ(occReply, "V4\x00"), occ(occExit, ""), make([]byte, 60)}, start)
+	s.Decode(nil, [][]byte{pingMessage, occ(occReply, "V4\x00"), occ(occExit, ""), make([]byte, 60)}, peerAddr, start)
 	if p, again := s.Message(start.Add(time.Hour)); p != nil || again != 0 {
 		t.Errorf("%x, %v", p, again)
 	}
@@ -153,7 +161,7 @@ func TestSilence(t *testing.T) {
 		if s.Spoken() {
 			t.Fatal("spoken before any packet")
 		}
-		s.Decode(nil, [][]byte{packet}, at(3))
+		s.Decode(nil, [][]byte{packet}, peerAddr, at(3))
 		if over, again := s.Silent(at(7)); over || again != time.Second || !s.Spoken() {
 			t.Errorf("4 s after a packet of %d bytes: %v, %v", len(packet), over, again)
 		}
@@ -177,8 +185,8 @@ func TestSessionAllocatesNothing(t *testing.T) {
 	now := start
 	if n := testing.AllocsPerRun(100, func() {
 		now = now.Add(time.Millisecond)
-		frames = s.Decode(frames[:0], packets, now)
-		out = s.Encode(out[:0], frames, now)
+		frames = s.Decode(frames[:0], packets, peerAddr, now)
+		out, _ = s.Encode(out[:0], frames, now)
 		s.Message(now)
 		s.Silent(now)
 	}); n != 0 {
@@ -195,7 +203,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add(make([]byte, 1523))
 	f.Fuzz(func(t *testing.T, packet []byte) {
 		s, drops := newSession(Config{Ping: time.Second})
-		frames := s.Decode(nil, [][]byte{packet}, start)
+		frames := s.Decode(nil, [][]byte{packet}, peerAddr, start)
 		if uint64(len(frames))+drops.Total() != 1 {
 			t.Fatalf("%d frames and %d drops of one packet", len(frames), drops.Total())
 		}
@@ -208,7 +216,7 @@ func FuzzDecode(f *testing.F) {
 		if len(message) == 0 || len(message) > MaxPacket(1500) {
 			t.Fatalf("message of %d bytes", len(message))
 		}
-		if again := s.Decode(nil, [][]byte{message}, start); len(again) != 0 {
+		if again := s.Decode(nil, [][]byte{message}, peerAddr, start); len(again) != 0 {
 			t.Fatal("a message of ours would be taken for a frame")
 		}
 	})

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 
+	"tmelink/internal/openvpn/datachannel"
 	"tmelink/internal/spare"
 )
 
@@ -30,7 +31,7 @@ type Stream struct {
 
 // streamBuffers are those that no Stream holds.
 var streamBuffers = spare.New(func() *[]byte {
-	b := make([]byte, streamBuffer+LengthLen+65535)
+	b := make([]byte, streamBuffer+LengthLen+65535+datachannel.Slack)
 	return &b
 })
 
@@ -71,13 +72,13 @@ func (s *Stream) Cut(n int, packets [][]byte) ([][]byte, error) {
 		length := int(binary.BigEndian.Uint16(buf[s.start:]))
 		if length < 1 || length > s.max {
 			return packets, fmt.Errorf("packet length %d in the TCP stream is not from 1 to %d: "+
-				"the peer speaks no OpenVPN without keys, or its --tun-mtu is larger", length, s.max)
+				"the peer speaks no OpenVPN, or its --tun-mtu is larger", length, s.max)
 		}
 		next := s.start + LengthLen + length
 		if next > s.end {
 			break
 		}
-		packets = append(packets, buf[s.start+LengthLen:next:next])
+		packets = append(packets, buf[s.start+LengthLen:next:next+datachannel.Slack])
 		s.start = next
 	}
 	return packets, nil

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 )
 
 func TestResolveLocal(t *testing.T) {
@@ -66,17 +65,4 @@ func FuzzCheckHost(f *testing.F) {
 			}
 		}
 	})
-}
-
-func TestOccasion(t *testing.T) {
-	now := time.Date(2026, 9, 1, 0, 0, 0, 0, time.UTC)
-	o := occasion{lines: 2, period: time.Minute}
-	var got []int
-	for range 6 {
-		got = append(got, o.due(now))
-	}
-	got = append(got, o.due(now.Add(time.Minute)))
-	if !slices.Equal(got, []int{1, 1, 0, 0, 0, 0, 5}) {
-		t.Errorf("got %v", got)
-	}
 }

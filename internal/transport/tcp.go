@@ -117,14 +117,15 @@ func (t *TCP) WritePackets(packets [][]byte) error {
 
 // Send writes a packet between two batches. It waits as long as the peer does
 // not read.
-func (t *TCP) Send(packet []byte) error {
+func (t *TCP) Send(packet []byte, _ netip.AddrPort) error {
 	_, err := t.conn.Write(openvpn.AppendStream(nil, [][]byte{packet}))
 	return closed(err)
 }
 
-func (t *TCP) Local() netip.AddrPort { return t.local }
-func (t *TCP) Peer() netip.AddrPort  { return t.peer }
-func (t *TCP) Close() error          { return t.conn.Close() }
+func (t *TCP) Local() netip.AddrPort  { return t.local }
+func (t *TCP) Peer() netip.AddrPort   { return t.peer }
+func (t *TCP) SetPeer(netip.AddrPort) {}
+func (t *TCP) Close() error           { return t.conn.Close() }
 
 func (t *TCP) Framing() int  { return openvpn.LengthLen }
 func (t *TCP) Overhead() int { return ipHeader(t.peer.Addr()) + tcpHeader + openvpn.LengthLen }

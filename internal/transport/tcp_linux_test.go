@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"reflect"
 	"slices"
 	"strings"
@@ -66,7 +67,7 @@ func TestTCPPartialWrites(t *testing.T) {
 	})
 	writing.Go(func() {
 		for i := range besides {
-			if err := client.Send(beside(i)); err != nil {
+			if err := client.Send(beside(i), netip.AddrPort{}); err != nil {
 				t.Error(err)
 				return
 			}

@@ -52,7 +52,7 @@ func TestTCPCarriesBatches(t *testing.T) {
 		if err := way[0].WritePackets(texts("packet %d", 100)); err != nil {
 			t.Fatal(err)
 		}
-		way[0].Send([]byte("beside"))
+		way[0].Send([]byte("beside"), netip.AddrPort{})
 		got := gather(t, way[1], 101)
 		for i := range 100 {
 			if want := fmt.Sprintf("packet %d", i); got[i] != want {
@@ -128,7 +128,7 @@ func TestTCPBlockedWriteIsWokenByClose(t *testing.T) {
 	}
 	packets := [][]byte{make([]byte, 1700), make([]byte, 1700), make([]byte, 1700)}
 	go until(func() error { return client.WritePackets(packets) })
-	go until(func() error { return client.Send(packets[0]) })
+	go until(func() error { return client.Send(packets[0], netip.AddrPort{}) })
 	for before := int64(-1); before != progress.Load(); time.Sleep(100 * time.Millisecond) {
 		before = progress.Load()
 	}

@@ -14,23 +14,28 @@ import (
 )
 
 // Conn is a socket with one peer. One goroutine reads it and another writes it;
-// Send and Close may be called by any.
+// Send, SetPeer and Close may be called by any.
 type Conn interface {
 	// ReadPackets waits for packets of the peer and returns a batch of at least
-	// one. The packets are borrowed until the next ReadPackets. After Close it
+	// one. The packets are borrowed until the next ReadPackets, and the capacity
+	// of each is datachannel.Slack more than its length: this memory may be used,
+	// and must be as before when the next packet is looked at. After Close it
 	// returns net.ErrClosed, also to a reader that waits; any other error means
 	// that the Conn is lost.
 	ReadPackets() ([][]byte, error)
 	// WritePackets sends a batch and keeps nothing of it. What cannot be sent
 	// is counted. Errors are those of ReadPackets.
 	WritePackets([][]byte) error
-	// Send sends one packet beside those of WritePackets. Its error does not
-	// mean that the Conn is lost.
-	Send(packet []byte) error
+	// Send sends one packet beside those of WritePackets, to another address than
+	// the peer's if one is given that is valid; a connection has none but the
+	// peer's. Its error does not mean that the Conn is lost.
+	Send(packet []byte, to netip.AddrPort) error
 	// Local is the socket's own address.
 	Local() netip.AddrPort
 	// Peer is whom packets go to now; not valid while that is not known.
 	Peer() netip.AddrPort
+	// SetPeer makes an address the peer's; a connection keeps the one it has.
+	SetPeer(netip.AddrPort)
 	// Framing is what goes over the socket beside each packet, in bytes, and
 	// Overhead is that together with the headers of IP and UDP or TCP.
 	Framing() int

@@ -135,7 +135,7 @@ func TestUDPCarriesBatches(t *testing.T) {
 			if err := a.WritePackets(texts("answer %d", 1)); err != nil {
 				t.Fatal(err)
 			}
-			if err := a.Send([]byte("beside")); err != nil {
+			if err := a.Send([]byte("beside"), netip.AddrPort{}); err != nil {
 				t.Fatal(err)
 			}
 			if got := gather(t, b, 2); got[0] != "answer 0" || got[1] != "beside" {
@@ -150,7 +150,7 @@ func TestUDPFloatingPeer(t *testing.T) {
 	if err := u.WritePackets(texts("lost %d", 3)); err != nil || counters.Write.Count(ethernet.NoPeer) != 3 {
 		t.Fatalf("without a peer: %v, %d counted", err, counters.Write.Count(ethernet.NoPeer))
 	}
-	if err := u.Send([]byte("x")); err != ErrNoPeer || u.Peer().IsValid() {
+	if err := u.Send([]byte("x"), netip.AddrPort{}); err != ErrNoPeer || u.Peer().IsValid() {
 		t.Fatalf("without a peer: %v, peer %v", err, u.Peer())
 	}
 	first, second := plain(t, "127.0.0.1:0"), plain(t, "127.0.0.2:0")

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"tmelink/internal/ethernet"
+	"tmelink/internal/occasion"
 )
 
 // UDPConfig is what a UDP Conn is made of.
@@ -22,7 +23,12 @@ type UDPConfig struct {
 	// another one is heard. None: whoever sends is the peer.
 	Remotes []netip.AddrPort
 	// Float lets the peer change its address: whoever sends is the peer.
-	Float     bool
+	Float bool
+	// Introduce, where set, is asked about each datagram of somebody who may be the
+	// peer by its address but is not the one known: whether it proves that its
+	// sender is. If not, the datagram is not given to the reader. It is called by
+	// the reader.
+	Introduce func(packet []byte, from netip.AddrPort) bool
 	MaxPacket int  // bytes: longer datagrams are dropped
 	Plain     bool // each packet is a datagram to the kernel, too (no UDP_SEGMENT, no UDP_GRO)
 	Counters  *ethernet.Counters
@@ -44,13 +50,15 @@ type UDP struct {
 	connected atomic.Bool  // the kernel knows the peer
 	pathMTU   atomic.Int32 // bytes of an IP packet; 0: not known
 	reporting sync.Mutex
-	reports   occasion // under reporting
+	reports   occasion.Occasion // under reporting
 
 	dropping sync.Mutex // held while the kernel is asked what it has dropped
 	dropped  uint32     // what it said last
 
-	strangers, changes occasion // the reader's
-	failures           occasion // the writer's
+	strangers occasion.Occasion // the reader's
+	failures  occasion.Occasion // the writer's
+	changing  sync.Mutex
+	changes   occasion.Occasion // under changing
 }
 
 // OpenUDP opens and binds a socket. Its error is a *BindError.
@@ -68,10 +76,10 @@ func OpenUDP(ctx context.Context, c UDPConfig) (*UDP, error) {
 	}
 	u := &UDP{
 		config: c, conn: conn.(*net.UDPConn),
-		strangers: occasion{lines: 3, period: time.Minute},
-		changes:   occasion{lines: 6, period: 10 * time.Second},
-		failures:  occasion{lines: 1, period: time.Minute},
-		reports:   occasion{lines: 1, period: time.Minute},
+		strangers: occasion.New(3, time.Minute),
+		changes:   occasion.New(6, 10*time.Second),
+		failures:  occasion.New(1, time.Minute),
+		reports:   occasion.New(1, time.Minute),
 	}
 	if local, ok := conn.LocalAddr().(*net.UDPAddr); ok {
 		p := local.AddrPort()
@@ -114,21 +122,31 @@ func (u *UDP) WritePackets(packets [][]byte) error {
 	}
 	if refused > 0 {
 		u.config.Counters.Write.Add(ethernet.SendFailed, refused)
-		if n := u.failures.due(time.Now()); n > 0 {
+		if n := u.failures.Due(time.Now()); n > 0 {
 			u.config.Log.Warn("the kernel refuses to send", "peer", peer.addr, "err", why, "times", n)
 		}
 	}
 	return closed(err)
 }
 
-// Send sends a packet to the peer.
-func (u *UDP) Send(packet []byte) error {
+// Send sends a packet to an address, or to the peer.
+func (u *UDP) Send(packet []byte, to netip.AddrPort) error {
 	peer := u.peer.Load()
-	if peer == nil {
+	switch {
+	case peer == nil && !to.IsValid():
 		return ErrNoPeer
+	case !to.IsValid():
+		to = peer.addr
 	}
-	_, err := u.conn.WriteToUDPAddrPort(packet, peer.addr)
+	_, err := u.conn.WriteToUDPAddrPort(packet, to)
 	return closed(err)
+}
+
+// SetPeer makes an address the peer's.
+func (u *UDP) SetPeer(addr netip.AddrPort) {
+	if u.Peer() != addr {
+		u.setPeer(addr)
+	}
 }
 
 func (u *UDP) Local() netip.AddrPort { return u.local }
@@ -160,8 +178,8 @@ func (u *UDP) Overhead() int {
 }
 
 // admits decides on a sender that is not the one of the last datagram let in,
-// and makes it the peer; n is how many datagrams it has sent.
-func (u *UDP) admits(from netip.AddrPort, n int) bool {
+// and makes it the peer; data is what it has sent, in datagrams of a size.
+func (u *UDP) admits(from netip.AddrPort, data []byte, size int) bool {
 	from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
 	old := u.peer.Load()
 	if old != nil && old.addr == from {
@@ -169,24 +187,47 @@ func (u *UDP) admits(from netip.AddrPort, n int) bool {
 		return true
 	}
 	if len(u.config.Remotes) > 0 && !u.config.Float && !u.isRemote(from) {
-		u.config.Counters.Read.Add(ethernet.Stranger, n)
-		if n := u.strangers.due(time.Now()); n > 0 {
+		u.config.Counters.Read.Add(ethernet.Stranger, (len(data)+size-1)/size)
+		if n := u.strangers.Due(time.Now()); n > 0 {
 			u.config.Log.Warn("dropped what another than the peer sent", "peer", u.Peer(), "from", from, "times", n)
 		}
 		return false
 	}
-	u.peer.Store(u.newPeer(from))
-	if old != nil && old.addr.Port() == from.Port() && Matches(old.addr.Addr(), from.Addr()) {
-		return true // and now its zone is known
+	if !u.introduced(from, data, size) {
+		return false
 	}
-	if n := u.changes.due(time.Now()); n == 0 {
-		return true
-	} else if old == nil {
-		u.config.Log.Info("peer heard", "peer", from)
-	} else {
-		u.config.Log.Info("peer has changed", "peer", from, "before", old.addr, "times", n)
-	}
+	u.setPeer(from)
 	return true
+}
+
+// introduced says whether one of a sender's datagrams proves that it is the peer.
+func (u *UDP) introduced(from netip.AddrPort, data []byte, size int) bool {
+	if u.config.Introduce == nil {
+		return true
+	}
+	proved := false
+	for p := range slices.Chunk(data, size) {
+		proved = u.config.Introduce(p, from) || proved
+	}
+	return proved
+}
+
+func (u *UDP) setPeer(addr netip.AddrPort) {
+	old := u.peer.Load()
+	u.peer.Store(u.newPeer(addr))
+	if old != nil && old.addr.Port() == addr.Port() && Matches(old.addr.Addr(), addr.Addr()) {
+		return // and now its zone is known
+	}
+	u.changing.Lock()
+	n := u.changes.Due(time.Now())
+	u.changing.Unlock()
+	switch {
+	case n == 0:
+	case old == nil:
+		u.config.Log.Info("peer heard", "peer", addr)
+	default:
+		u.config.Log.Info("peer has changed", "peer", addr, "before", old.addr, "times", n)
+	}
 }
 
 func (u *UDP) isRemote(from netip.AddrPort) bool {

@@ -88,7 +88,7 @@ func (u *UDP) noteError(e socketError, to netip.AddrPort) {
 		return
 	}
 	u.reporting.Lock()
-	n := u.reports.due(time.Now())
+	n := u.reports.Due(time.Now())
 	u.reporting.Unlock()
 	if n > 0 {
 		u.config.Log.Warn("the network reports", "peer", to, "err", reported(e.errno), "times", n)

@@ -272,7 +272,7 @@ func TestUDPSettles(t *testing.T) {
 				}
 				compare(t, take(t, u, len(packets)), packets)
 			}
-			if err := u.Send([]byte("beside")); err != nil || receive(t, peer) != "beside" {
+			if err := u.Send([]byte("beside"), netip.AddrPort{}); err != nil || receive(t, peer) != "beside" {
 				t.Errorf("Send: %v", err)
 			}
 			if n := counters.Read.Total(); n != 1 || counters.Write.Total() != 0 {

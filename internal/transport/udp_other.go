@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"tmelink/internal/ethernet"
+	"tmelink/internal/openvpn/datachannel"
 )
 
 type udpPeer struct{ addr netip.AddrPort }
@@ -38,7 +39,7 @@ const maxErrors = 100
 
 func (r *receiver) init(u *UDP) {
 	// One byte more than a packet may have shows a datagram that was cut.
-	*r = receiver{u: u, buf: make([]byte, u.config.MaxPacket+1)}
+	*r = receiver{u: u, buf: make([]byte, u.config.MaxPacket+1, u.config.MaxPacket+1+datachannel.Slack)}
 }
 
 func (r *receiver) receive() ([][]byte, error) {
@@ -54,7 +55,7 @@ func (r *receiver) receive() ([][]byte, error) {
 		if r.errors++; r.errors > maxErrors {
 			return nil, err
 		}
-		if n := r.u.reports.due(time.Now()); n > 0 {
+		if n := r.u.reports.Due(time.Now()); n > 0 {
 			r.u.config.Log.Warn("the network reports", "err", err, "times", n)
 		}
 		return nil, nil
@@ -66,7 +67,7 @@ func (r *receiver) receive() ([][]byte, error) {
 		return nil, nil
 	}
 	if from != r.last {
-		if !r.u.admits(from, 1) {
+		if !r.u.admits(from, r.buf[:n], n) {
 			return nil, nil
 		}
 		r.last = from

@@ -12,6 +12,7 @@ import (
 
 	"tmelink/internal/ethernet"
 	"tmelink/internal/mmsg"
+	"tmelink/internal/openvpn/datachannel"
 	"tmelink/internal/spare"
 )
 
@@ -43,7 +44,7 @@ type intControl struct {
 }
 
 var receiveBatches = spare.New(func() *receiveBatch {
-	b := &receiveBatch{data: make([]byte, receiveSlots*slotSize)}
+	b := &receiveBatch{data: make([]byte, receiveSlots*slotSize+datachannel.Slack)}
 	for i := range b.msgs {
 		b.iovs[i].Base = &b.data[i*slotSize]
 		b.iovs[i].SetLen(slotSize)
@@ -135,13 +136,14 @@ func (r *receiver) receive() ([][]byte, error) {
 		if s, ok := b.control[i].segmentSize(m); ok {
 			size, joined = s, true
 		}
+		data := b.data[i*slotSize:][:min(int(m.Len), slotSize)]
 		if b.names[i] != r.last {
-			if !r.u.admits(b.names[i].parse(&r.zones), (size+int(m.Len)-1)/size) {
+			if !r.u.admits(b.names[i].parse(&r.zones), data, size) {
 				continue
 			}
 			r.last = b.names[i]
 		}
-		r.split(b.data[i*slotSize:][:min(int(m.Len), slotSize)], size, m.Flags&unix.MSG_TRUNC != 0)
+		r.split(data, size, m.Flags&unix.MSG_TRUNC != 0)
 	}
 	switch {
 	case r.n == 1 && r.waited && !joined:
@@ -175,7 +177,7 @@ func (r *receiver) split(data []byte, size int, cut bool) {
 		if n > r.u.config.MaxPacket || cut && n == len(data) {
 			r.u.config.Counters.Read.Add(ethernet.Oversize, 1)
 		} else {
-			b.packets = append(b.packets, data[:n:n])
+			b.packets = append(b.packets, data[:n:n+datachannel.Slack])
 		}
 		data = data[n:]
 	}

@@ -14,6 +14,7 @@ import (
 	"tmelink/internal/ethernet"
 	"tmelink/internal/mmsg"
 	"tmelink/internal/nstest"
+	"tmelink/internal/openvpn/datachannel"
 )
 
 // controlMessage lays out a message as cmsg(3) says.
@@ -59,7 +60,7 @@ func TestUDPCutsJoinedDatagrams(t *testing.T) {
 }
 
 func TestSplit(t *testing.T) {
-	data := packetsOf([]int{2500}, true)[0]
+	data := append(packetsOf([]int{2500}, true)[0], make([]byte, datachannel.Slack)...)
 	for name, c := range map[string]struct {
 		length, size int
 		cut          bool
@@ -87,7 +88,7 @@ func TestSplit(t *testing.T) {
 				from = 2 * c.size
 			}
 			for i, p := range r.batch.packets {
-				if !bytes.Equal(p, data[from:from+c.want[i]]) || cap(p) != len(p) {
+				if !bytes.Equal(p, data[from:from+c.want[i]]) || cap(p) != len(p)+datachannel.Slack {
 					t.Errorf("packet %d has %d bytes, want %d", i, len(p), c.want[i])
 				}
 				from += len(p)
