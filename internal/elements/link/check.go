@@ -13,8 +13,13 @@ import (
 )
 
 // parse reads a link's words. Its faults are *tmesh.Fault, all of them joined.
-func parse(args element.Args) (*config, error) {
+func parse(args element.Args, dir string) (*config, error) {
 	c := newConfig()
+	c.dir = dir
+	args, err := c.withProfiles(args)
+	if err != nil {
+		return nil, err
+	}
 	for _, w := range slices.Backward(args.Words) {
 		if strings.HasPrefix(w.Text, "--") {
 			c.given[w.Text] = w
@@ -29,6 +34,7 @@ func parse(args element.Args) (*config, error) {
 	check(c.checkBinding(args.Pos))
 	check(c.checkRemotes())
 	check(c.checkTimers())
+	check(c.checkKeys())
 	if err := errors.Join(faults...); err != nil {
 		return nil, err
 	}

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"sync"
 	"time"
 
 	"tmelink/internal/openvpn"
+	"tmelink/internal/openvpn/controlchannel"
 	"tmelink/internal/transport"
 )
 
@@ -16,10 +18,10 @@ import (
 func (l *Link) keep(o *opening) {
 	for connected := false; ; {
 		l.setState(l.waiting(), nil, 0)
-		conn, err := o.connect(l.ctx)
+		c, err := o.connect(l.ctx)
 		if err == nil {
 			connected = true
-			err = l.serve(conn)
+			err = l.serve(c)
 		} else if l.ctx.Err() == nil {
 			l.log.Warn("no connection", "err", err)
 		}
@@ -31,10 +33,28 @@ func (l *Link) keep(o *opening) {
 			l.port.shut(err)
 			return
 		}
+		if l.hopeless(err) {
+			l.giveUp(err)
+			return
+		}
 		if o = l.reopen(l.ctx); o == nil {
 			return
 		}
 	}
+}
+
+// hopeless says whether trying again would not mend an error.
+func (l *Link) hopeless(err error) bool {
+	s := &l.config.security
+	var final *controlchannel.FinalError
+	var negotiation *controlchannel.NegotiationError
+	return errors.As(err, &final) && !s.retryAuth || s.tlsExit && errors.As(err, &negotiation)
+}
+
+func (l *Link) giveUp(err error) {
+	l.log.Error("link has given up", "err", err)
+	l.setState("given up", nil, 0)
+	l.port.shut(err)
 }
 
 func (l *Link) waiting() string {
@@ -46,8 +66,8 @@ func (l *Link) waiting() string {
 
 // serve lets frames flow over a socket until it is lost, its peer is silent for
 // too long, or the link is closed.
-func (l *Link) serve(conn transport.Conn) error {
-	c := newCircuit(conn, l.session(time.Now()))
+func (l *Link) serve(c *circuit) error {
+	conn := c.conn
 	if l.config.proto.tcp() {
 		l.log.Info("connected", "peer", conn.Peer())
 		l.setState("connected", c, 0)
@@ -56,38 +76,56 @@ func (l *Link) serve(conn transport.Conn) error {
 	}
 	ctx, cancel := context.WithCancel(l.ctx)
 	var talker sync.WaitGroup
-	talker.Go(func() { talk(ctx, c) })
+	talker.Go(func() { l.talk(ctx, c) })
 	l.port.publish(c)
-	select {
-	case <-l.first:
-	default:
-		close(l.first)
+	if !l.config.security.keyed() {
+		l.began()
 	}
-	err := watch(ctx, c)
+	err := l.watch(ctx, c)
 	l.port.publish(nil)
 	cancel()
+	if l.config.security.exitNotify > 0 {
+		talker.Wait() // it says goodbye, if it is time
+	}
 	conn.Close() // wakes the reader, the writer and the talker
 	talker.Wait()
+	c.session.Close()
 	if l.ctx.Err() == nil {
-		l.log.Warn("link is lost", "peer", conn.Peer(), "err", err)
+		l.log.Warn("link is lost", "peer", peerName(conn.Peer()), "err", err)
 		l.setState(l.waiting(), nil, 1)
 	}
 	// A connection alone is not yet the peer's: whoever answers at its port may
-	// hang up at once. Like OpenVPN, count the first packet.
-	if c.session.Spoken() {
+	// hang up at once. Like OpenVPN, count the first packet; with keys, that it
+	// has them.
+	if c.session.Spoken() && (!l.config.security.keyed() || c.agreed.Load()) {
 		l.tour.arrived()
 	}
 	return err
 }
 
+// began lets a machine proceed that waits for the link.
+func (l *Link) began() {
+	select {
+	case <-l.first:
+	default:
+		close(l.first)
+	}
+}
+
+// pullPoll is how often a client looks whether its server is still heard.
+const pullPoll = time.Second
+
 // watch returns when the circuit is of no more use, and why.
-func watch(ctx context.Context, c *circuit) error {
+func (l *Link) watch(ctx context.Context, c *circuit) error {
 	for {
 		over, again := c.session.Silent(time.Now())
 		if over && c.conn.Peer().IsValid() {
 			return fmt.Errorf("the peer has been silent for %v (--ping-restart)", c.session.Heard(time.Now()).Round(time.Second))
 		} else if over { // nobody there who could be silent
 			again = time.Second
+		}
+		if l.config.security.pull && (again == 0 || again > pullPoll) {
+			again = pullPoll // the server may say another time
 		}
 		var tick <-chan time.Time
 		if again > 0 {
@@ -105,13 +143,15 @@ func watch(ctx context.Context, c *circuit) error {
 
 // talk sends what the session has to say beside the frames. A peer that does
 // not read holds up the talker, not the watch over it.
-func talk(ctx context.Context, c *circuit) {
+func (l *Link) talk(ctx context.Context, c *circuit) {
 	for {
-		packet, again := c.session.Message(time.Now())
-		if packet != nil {
-			// What cannot be sent is lost like any packet; that the socket is
-			// gone is the reader's to notice.
-			c.conn.Send(packet)
+		again := l.negotiate(c)
+		if err := c.session.Err(); err != nil {
+			c.fail(err)
+			return
+		}
+		if wait := c.sayMessage(); wait > 0 && (again == 0 || wait < again) {
+			again = wait
 		}
 		var tick <-chan time.Time
 		if again > 0 {
@@ -119,10 +159,86 @@ func talk(ctx context.Context, c *circuit) {
 		}
 		select {
 		case <-ctx.Done():
+			if l.ctx.Err() != nil {
+				l.sayGoodbye(c)
+			}
 			return
 		case <-c.asked:
 		case <-tick:
 		}
+	}
+}
+
+// negotiate sends what agreeing on keys asks for, and says after how long a time to
+// do so again; 0: when the session is asked.
+func (l *Link) negotiate(c *circuit) time.Duration {
+	for {
+		p, ok, moved, again := c.session.Control(c.conn.Peer(), time.Now())
+		if moved.IsValid() {
+			c.conn.SetPeer(moved)
+		}
+		if !c.agreed.Load() && c.session.Ready() {
+			c.agreed.Store(true)
+			l.began()
+		}
+		if !ok {
+			return again
+		}
+		// What cannot be sent is lost like any packet; that the socket is gone is
+		// the reader's to notice.
+		c.conn.Send(p.Data, p.To)
+	}
+}
+
+// sayMessage sends a ping or an answer if it is time, and says after how long a time
+// to ask again; 0: when the session is asked.
+func (c *circuit) sayMessage() time.Duration {
+	c.sending.Lock()
+	defer c.sending.Unlock()
+	packet, again := c.session.Message(time.Now())
+	if packet != nil {
+		c.conn.Send(packet, netip.AddrPort{})
+	}
+	return again
+}
+
+// goodbyeEvery is the time between two goodbyes that a peer does not acknowledge,
+// and goodbyePoll how often it is looked whether one has that does.
+const (
+	goodbyeEvery = time.Second
+	goodbyePoll  = 20 * time.Millisecond
+)
+
+// sayGoodbye tells the peer that this end ends, if that is wanted, as often as is
+// wanted, or until it has heard it.
+func (l *Link) sayGoodbye(c *circuit) {
+	if !c.session.Ready() {
+		return
+	}
+	for left := l.config.security.exitNotify; left > 0; left-- {
+		c.sending.Lock()
+		packet := c.session.Goodbye(time.Now())
+		if packet != nil {
+			c.conn.Send(packet, netip.AddrPort{})
+		}
+		c.sending.Unlock()
+		if packet != nil {
+			if left > 1 {
+				time.Sleep(goodbyeEvery)
+			}
+			continue
+		}
+		for end := time.Now().Add(time.Duration(left) * goodbyeEvery); time.Now().Before(end); {
+			l.negotiate(c)
+			if c.session.Said() {
+				return
+			}
+			select {
+			case <-c.asked:
+			case <-time.After(goodbyePoll):
+			}
+		}
+		return
 	}
 }
 
@@ -133,9 +249,7 @@ func (l *Link) reopen(ctx context.Context) *opening {
 	for said := ""; ; pause = openEvery {
 		if l.tour.exhausted(l.config.retryMax) {
 			err := fmt.Errorf("no connection after %d attempts at each remote (--connect-retry-max)", l.config.retryMax)
-			l.log.Error("link has given up", "err", err)
-			l.setState("given up", nil, 0)
-			l.port.shut(err)
+			l.giveUp(err)
 			return nil
 		}
 		if said == "" {

@@ -79,7 +79,7 @@ type state struct {
 type tcpLink struct{ *Link }
 
 func newElement(env element.Env, args element.Args) (element.Element, error) {
-	c, err := parse(args)
+	c, err := parse(args, env.Dir)
 	if err != nil {
 		return nil, err
 	}
@@ -101,6 +101,9 @@ func newElement(env element.Env, args element.Args) (element.Element, error) {
 
 // Attach gives the link's port. There are no words for a single connection.
 func (l *Link) Attach(args element.Args) (ethernet.Port, error) {
+	if l.config.security.pull {
+		return guidePort{l.port}, args.Parse(nil)
+	}
 	return l.port, args.Parse(nil)
 }
 
@@ -127,8 +130,9 @@ func (l *Link) Start(ctx context.Context) error {
 	for {
 		o, err := l.openAny(ctx)
 		if err == nil {
+			l.warnOfKeys()
 			l.running.Go(func() { l.keep(o) })
-			if o.udp != nil {
+			if o.udp != nil && !l.config.security.keyed() {
 				<-l.first // at once: nobody need be there
 			}
 			return nil
@@ -218,7 +222,7 @@ func (l *Link) Status() string {
 	now := time.Now()
 	whom := ""
 	if s.circuit != nil {
-		whom = fmt.Sprintf("%s %v, peer %s, ", l.config.transport(), s.circuit.conn.Local(), peerName(s.circuit.conn.Peer()))
+		whom = fmt.Sprintf("%s %v, peer %s, %s, ", l.config.transport(), s.circuit.conn.Local(), peerName(s.circuit.conn.Peer()), s.circuit.session.Secrecy())
 		if s.circuit.session.Spoken() {
 			whom += fmt.Sprintf("heard %v ago, ", s.circuit.session.Heard(now).Round(time.Second))
 		}
@@ -253,14 +257,16 @@ func sleep(ctx context.Context, d time.Duration) bool {
 }
 
 // session begins the talk with the peer of a new circuit.
-func (l *Link) session(now time.Time) *openvpn.Session {
+func (l *Link) session(now time.Time) (*openvpn.Session, error) {
 	c := l.config
-	options := openvpn.Options{MTU: c.mtu, Proto: c.proto.mode, IPv6: c.network6}
-	if !c.networkHidden {
+	options := openvpn.Options{MTU: c.mtu, Proto: c.proto.mode, IPv6: c.network6, Keys: c.keyOptionString()}
+	if !c.networkHidden && !c.security.pull {
 		options.Network = c.network
 	}
 	return openvpn.NewSession(openvpn.Config{
-		Options: options, Ping: c.ping, PingRestart: c.pingRestart, Dropped: &l.port.counters.Read,
+		Options: options, Ping: c.ping, PingRestart: c.pingRestart,
+		Static: c.keyring.static, TLS: l.control(options.String()), MuteReplays: c.security.muteReplays,
+		Dropped: &l.port.counters.Read, Unsent: &l.port.counters.Write, Log: l.log,
 	}, now)
 }
 

@@ -69,22 +69,23 @@ func (c *config) mssfixOrDefault() mssfix {
 }
 
 // limit is how long a frame of TCP may be that goes over conn, 0 for no bound. A
-// path that is known to take less than asked for lowers it.
-func (m mssfix) limit(conn transport.Conn) int {
+// path that is known to take less than asked for lowers it. sealing is how much
+// longer a packet is than its frame.
+func (m mssfix) limit(conn transport.Conn, sealing int) int {
 	if m.bytes == 0 {
 		return 0
 	}
 	var frame int
 	switch m.what {
 	case mssPacket:
-		frame = m.bytes - conn.Framing()
+		frame = m.bytes - conn.Framing() - sealing
 	case mssMTU:
-		frame = m.bytes - conn.Overhead()
+		frame = m.bytes - conn.Overhead() - sealing
 	case mssFixed:
 		frame = m.bytes + ethernet.HeaderLen
 	}
 	if mtu := conn.PathMTU(); mtu != 0 {
-		frame = min(frame, mtu-conn.Overhead())
+		frame = min(frame, mtu-conn.Overhead()-sealing)
 	}
 	return frame
 }

@@ -36,7 +36,7 @@ func TestMSSFixLimit(t *testing.T) {
 		{"a short path, fixed", mssfix{1500, mssFixed}, path{overhead: 28, mtu: 1400}, 1372},
 		{"a path that takes more", mssfix{1300, mssMTU}, path{overhead: 28, mtu: 1400}, 1272},
 	} {
-		if got := c.fix.limit(c.path); got != c.want {
+		if got := c.fix.limit(c.path, 0); got != c.want {
 			t.Errorf("%s: %d, want %d", c.name, got, c.want)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 // opening is a circuit on its way: what open has made ready for connect.
 type opening struct {
 	link     *Link
+	circuit  *circuit
 	udp      *transport.UDP
 	listener *transport.Listener
 	tcp      transport.TCPConfig
@@ -71,7 +72,7 @@ func forRemote(locals []netip.Addr, remote netip.Addr) (netip.Addr, bool) {
 func (l *Link) openSocket(ctx context.Context, local netip.AddrPort, peers []netip.AddrPort) (o *opening, err error) {
 	c := l.config
 	limit := openvpn.MaxPacket(c.mtu)
-	o = &opening{link: l, tcp: transport.TCPConfig{
+	o = &opening{link: l, circuit: newCircuit(), tcp: transport.TCPConfig{
 		Socket: c.socket, Local: local, MaxPacket: limit, Counters: &l.port.counters, Log: l.log,
 	}}
 	switch c.proto.mode {
@@ -80,8 +81,13 @@ func (l *Link) openSocket(ctx context.Context, local netip.AddrPort, peers []net
 		if len(peers) > 0 {
 			family = transport.Of(peers[0].Addr())
 		}
+		var introduce func([]byte, netip.AddrPort) bool
+		if c.security.keyed() {
+			introduce = o.circuit.introduce
+		}
 		o.udp, err = transport.OpenUDP(ctx, transport.UDPConfig{
-			Socket: c.socket, Local: local, Float: c.float, Plain: c.noOffload, MaxPacket: limit,
+			Introduce: introduce,
+			Socket:    c.socket, Local: local, Float: c.float, Plain: c.noOffload, MaxPacket: limit,
 			Remotes:  slices.DeleteFunc(peers, func(p netip.AddrPort) bool { return !family.Has(p.Addr()) }),
 			Counters: &l.port.counters, Log: l.log,
 		})
@@ -96,9 +102,23 @@ func (l *Link) openSocket(ctx context.Context, local netip.AddrPort, peers []net
 	return o, nil
 }
 
-// connect waits for the peer where there must be one, and gives the circuit's
-// socket. The opening is used up.
-func (o *opening) connect(ctx context.Context) (transport.Conn, error) {
+// connect waits for the peer where there must be one, and begins the circuit. The
+// opening is used up.
+func (o *opening) connect(ctx context.Context) (*circuit, error) {
+	conn, err := o.conn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	o.circuit.conn = conn
+	if o.circuit.session, err = o.link.session(time.Now()); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return o.circuit, nil
+}
+
+// conn gives the circuit's socket.
+func (o *opening) conn(ctx context.Context) (transport.Conn, error) {
 	l := o.link
 	switch {
 	case o.udp != nil:

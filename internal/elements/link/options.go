@@ -3,7 +3,6 @@ package link
 import (
 	"errors"
 	"net/netip"
-	"strings"
 	"time"
 
 	"tmelink/internal/element"
@@ -58,6 +57,9 @@ type config struct {
 	network               netip.Prefix // of --ifconfig
 	networkHidden         bool
 	network6              bool
+	security              security
+	keyring               keyring
+	dir                   string // against which file names count
 
 	given map[string]tmesh.Word // every option that was given, well or badly, by its name
 }
@@ -69,6 +71,7 @@ func newConfig() *config {
 		retry: time.Second, retryLimit: 300 * time.Second,
 		connectTimeout: 120 * time.Second,
 		mtu:            1500,
+		security:       newSecurity(),
 		given:          map[string]tmesh.Word{},
 	}
 }
@@ -179,9 +182,8 @@ func (c *config) options() []element.Option {
 				}
 				return nil
 			}},
-		{Name: "--cipher", Values: "NAME", Doc: "`none`: a link of this version has no keys.", Set: onlyNone},
-		{Name: "--auth", Values: "NAME", Doc: "`none`: a link of this version has no keys.", Set: onlyNone},
 	}
+	options = append(options, c.keyOptions()...)
 	options = append(options, withoutEffect()...)
 	options = append(options, refused()...)
 	return options
@@ -273,11 +275,4 @@ func (c *config) setIfconfig(v element.Values) error {
 	ones, errMask := v.Netmask(1)
 	c.network = netip.PrefixFrom(addr, ones)
 	return errors.Join(errAddr, errMask)
-}
-
-func onlyNone(v element.Values) error {
-	if strings.EqualFold(v.Text(0), "none") {
-		return nil
-	}
-	return v.Faultf(0, "%s", notYetKeys)
 }

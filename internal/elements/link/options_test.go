@@ -84,7 +84,7 @@ func TestWordsAreTakenAsOpenVPNTakesThem(t *testing.T) {
 		{local + "--cipher none --auth NONE --mode p2p --bind", func(*config) bool { return true }},
 	} {
 		args, _ := argsOf(c.words)
-		got, err := parse(args)
+		got, err := parse(args, "")
 		if err != nil {
 			t.Errorf("%s: %v", c.words, err)
 		} else if !c.check(got) {
@@ -145,7 +145,7 @@ func TestFaultsAreToldAtTheirWord(t *testing.T) {
 		{"--local 10.0.0.1 stray", []string{`t:1:18: unknown option "stray"`}},
 	} {
 		args, _ := argsOf(c.words)
-		_, err := parse(args)
+		_, err := parse(args, "")
 		var faults tmesh.Faults
 		faults.Add(args.Pos, err)
 		faults.Sort()
@@ -169,7 +169,7 @@ func TestOptionsWithoutEffectAreListed(t *testing.T) {
 		"--local 10.0.0.1 --proto tcp-client --remote a --connect-timeout 5 --setenv X a b c --verb --mlock": "--setenv --verb --mlock",
 	} {
 		args, idle := argsOf(text)
-		if _, err := parse(args); err != nil {
+		if _, err := parse(args, ""); err != nil {
 			t.Errorf("%s: %v", text, err)
 		}
 		var got []string
@@ -210,7 +210,7 @@ func TestTheSeedsLinksAreGood(t *testing.T) {
 		"--dev tap --local 10.0.0.3 --remote 10.0.0.1 1195",
 	} {
 		args, idle := argsOf(text)
-		if _, err := parse(args); err != nil || len(*idle) > 0 {
+		if _, err := parse(args, ""); err != nil || len(*idle) > 0 {
 			t.Errorf("%s: %v, without effect %v", text, err, *idle)
 		}
 	}
@@ -223,7 +223,7 @@ func FuzzOptions(f *testing.F) {
 	f.Add("--secret a b --local --local")
 	f.Fuzz(func(t *testing.T, text string) {
 		args, _ := argsOf(text)
-		c, err := parse(args)
+		c, err := parse(args, "")
 		if err == nil {
 			if c.mtu < minMTU || c.mtu > maxMTU || !c.nobind && c.local == "" || c.proto.mode == "" {
 				t.Fatalf("%q gives %+v", text, c)

@@ -1,7 +1,9 @@
 package link
 
 import (
+	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,12 +18,31 @@ import (
 type circuit struct {
 	conn    transport.Conn
 	session *openvpn.Session
+	sending sync.Mutex    // held from when packets are sealed until they are sent
+	agreed  atomic.Bool   // there has been a key
 	lost    chan error    // holds the first error
 	asked   chan struct{} // holds the talker's wake-up
 }
 
-func newCircuit(conn transport.Conn, session *openvpn.Session) *circuit {
-	return &circuit{conn: conn, session: session, lost: make(chan error, 1), asked: make(chan struct{}, 1)}
+func newCircuit() *circuit {
+	return &circuit{lost: make(chan error, 1), asked: make(chan struct{}, 1)}
+}
+
+// introduce says whether a datagram proves that its sender is the peer.
+func (c *circuit) introduce(packet []byte, from netip.AddrPort) bool {
+	proved := c.session.Introduce(packet, from, time.Now())
+	if c.session.Asked() {
+		c.wake()
+	}
+	return proved
+}
+
+// wake has the talker look whether there is something for it to do.
+func (c *circuit) wake() {
+	select {
+	case c.asked <- struct{}{}:
+	default:
+	}
 }
 
 // fail tells the keeper that the circuit is of no more use.
@@ -43,6 +64,9 @@ type port struct {
 	mu      sync.Mutex
 	changed sync.Cond // circuit or end
 	end     error     // what ReadFrames returns from now on
+
+	guiding sync.Mutex
+	guided  func(*ethernet.Network) error // nil: nobody wants to know
 
 	few     [fewFrames]ethernet.Frame // the reader's
 	many    *frameList                // in place of few, nil while it waits
@@ -92,16 +116,13 @@ func (p *port) ReadFrames() ([]ethernet.Frame, error) {
 			p.many = frameLists.Take()
 			frames = p.many.frames[:0]
 		}
-		frames = c.session.Decode(frames, packets, time.Now())
+		frames = c.session.Decode(frames, packets, c.conn.Peer(), time.Now())
 		if p.many != nil {
 			p.many.frames = frames
 		}
 		p.clamp(c, frames)
 		if c.session.Asked() {
-			select {
-			case c.asked <- struct{}{}:
-			default:
-			}
+			c.wake()
 		}
 		if len(frames) > 0 {
 			return frames, nil
@@ -132,14 +153,28 @@ func (p *port) WriteFrames(frames []ethernet.Frame) error {
 		return p.ended()
 	}
 	p.clamp(c, frames)
-	p.packets = c.session.Encode(p.packets[:0], frames, time.Now())
-	err := c.conn.WritePackets(p.packets)
-	clear(p.packets)
-	if err != nil {
+	if err := p.send(c, frames); err != nil {
 		c.fail(err)
 		return p.ended()
 	}
 	return nil
+}
+
+// send sends frames in packets, in as many goes as these take memory.
+func (p *port) send(c *circuit, frames []ethernet.Frame) (err error) {
+	c.sending.Lock()
+	defer c.sending.Unlock()
+	for now := time.Now(); len(frames) > 0 && err == nil; {
+		var n int
+		p.packets, n = c.session.Encode(p.packets[:0], frames, now)
+		if len(p.packets) > 0 {
+			err = c.conn.WritePackets(p.packets)
+			clear(p.packets)
+		}
+		frames = frames[n:]
+	}
+	c.session.Rest()
+	return err
 }
 
 // clamp has the TCP connections inside the frames, in both directions as OpenVPN
@@ -150,7 +185,7 @@ func (p *port) clamp(c *circuit, frames []ethernet.Frame) {
 	}
 	for i := range frames {
 		if ethernet.MayOpenTCP(frames[i].Data) {
-			ethernet.ClampMSS(&frames[i], p.mssfix.limit(c.conn))
+			ethernet.ClampMSS(&frames[i], p.mssfix.limit(c.conn, c.session.Overhead()))
 		}
 	}
 }
@@ -169,12 +204,10 @@ func (p *port) Counters() *ethernet.Counters {
 	return &p.counters
 }
 
-// Close ends both directions for good.
+// Close ends both directions for good. The keeper closes the socket, when it has
+// said what is to be said.
 func (p *port) Close() error {
 	p.shut(net.ErrClosed)
-	if c := p.circuit.Load(); c != nil {
-		c.conn.Close()
-	}
 	return nil
 }
 
@@ -202,4 +235,27 @@ func (p *port) publish(c *circuit) {
 	defer p.mu.Unlock()
 	p.circuit.Store(c)
 	p.changed.Broadcast()
+}
+
+// guidePort is the port of a link that is told by a server how the station behind
+// the other side of its connection is to be set up.
+type guidePort struct{ *port }
+
+// OnNetwork has f hear it.
+func (p guidePort) OnNetwork(f func(*ethernet.Network) error) {
+	p.guiding.Lock()
+	defer p.guiding.Unlock()
+	p.guided = f
+}
+
+// guide tells how the station is to be set up; nil: it is not known any more.
+func (p *port) guide(n *ethernet.Network, log *slog.Logger) {
+	p.guiding.Lock()
+	defer p.guiding.Unlock()
+	if p.guided == nil {
+		return
+	}
+	if err := p.guided(n); err != nil {
+		log.Warn("what the server says of the network cannot all be done", "err", err)
+	}
 }

@@ -8,17 +8,18 @@ import (
 
 // Why words of OpenVPN that a link does not carry out are refused.
 const (
-	notYetKeys = "keys and encryption are not carried out by this version: the link speaks in the clear; leave the word out at both ends, or carry the link through a tunnel that encrypts"
+	notYetKeys = "it is not carried out; leave it out"
+	notHere    = "which ways of TLS to use is for the library to choose, which takes the safe ones only; leave it out"
 	notYetWire = "it changes what is sent on the wire, and is not carried out by this version; leave it out at both ends"
 	notYetPath = "proxies and shared ports are not carried out by this version"
-	notServer  = "it belongs to OpenVPN's server and client modes, which hand out settings over a TLS connection; a link has one peer and no keys"
+	notServer  = "it belongs to OpenVPN's server mode; a link has one peer"
 	noDevice   = "a link has no device of its own; give it to the TAP, a tme/host/openvpn/tun/tap, that the link is connected to"
 	noRoutes   = "a link sets no routes; set them on the host, or on what the link is connected to"
 	noProcess  = "it concerns a whole OpenVPN process; a link is one element among others of one process"
 	noEnding   = "a link does not end its process; use --ping-restart, which connects again"
 	noScripts  = "a link runs no programs"
 	noTuning   = "it is not carried out by this version, and leaving it out would change how the link behaves"
-	noFile     = "a link reads its words from the description only; write them there"
+	noFile     = "it is for profiles, which --config reads"
 	noAction   = "it makes openvpn do one thing and end, which a link does not; use the openvpn program"
 	otherMTU   = "OpenVPN has given it up; use --tun-mtu"
 )
@@ -26,27 +27,25 @@ const (
 // refusedWords are OpenVPN's options that would be ignored if they were
 // accepted, by the reason.
 var refusedWords = map[string]string{
-	notYetKeys: `secret key-direction genkey tls-client tls-server tls-auth tls-crypt tls-crypt-v2 tls-crypt-v2-verify
-		tls-cert-profile tls-cipher tls-ciphersuites tls-exit tls-export-cert tls-groups tls-timeout tls-verify
-		tls-version-max tls-version-min ca capath cert key dh pkcs12 extra-certs crl-verify peer-fingerprint
+	notYetKeys: `genkey tls-crypt-v2-verify tls-cert-profile tls-export-cert tls-verify capath
 		cryptoapicert pkcs11-cert-private pkcs11-id pkcs11-id-management pkcs11-pin-cache pkcs11-private-mode
-		pkcs11-protected-authentication pkcs11-providers ecdh-curve data-ciphers data-ciphers-fallback ncp-ciphers
-		key-derivation keying-material-exporter force-tls-key-material-export engine providers prng keysize
-		no-replay replay-persist replay-window reneg-bytes reneg-pkts reneg-sec hand-window tran-window
-		remote-cert-eku remote-cert-ku remote-cert-tls ns-cert-type verify-hash verify-x509-name x509-track
-		x509-username-field askpass use-prediction-resistance test-crypto`,
-	notYetWire: `fragment mtu-dynamic compress comp-lzo comp-noadapt shaper mtu-test explicit-exit-notify
+		pkcs11-protected-authentication pkcs11-providers key-derivation keying-material-exporter
+		force-tls-key-material-export engine providers prng keysize no-replay replay-persist
+		remote-cert-eku remote-cert-ku ns-cert-type verify-hash x509-track
+		x509-username-field use-prediction-resistance test-crypto`,
+	notHere: `tls-cipher tls-ciphersuites tls-groups ecdh-curve`,
+	notYetWire: `fragment mtu-dynamic compress comp-lzo comp-noadapt shaper mtu-test
 		mtu-disc passtos multihome tun-mtu-extra client-nat`,
 	notYetPath: `http-proxy http-proxy-option http-proxy-override http-proxy-retry http-proxy-timeout
 		http-proxy-user-pass socks-proxy socks-proxy-retry port-share`,
-	notServer: `server server-bridge server-ipv6 client pull pull-filter push push-continuation push-peer-info
+	notServer: `server server-bridge server-ipv6 pull-filter push push-continuation push-peer-info
 		push-remove push-reset client-config-dir client-connect client-crresponse client-disconnect
 		client-to-client ccd-exclusive client-cert-not-required verify-client-cert opt-verify duplicate-cn
 		ifconfig-pool ifconfig-pool-persist ifconfig-push ifconfig-push-constraint ifconfig-ipv6-pool
 		ifconfig-ipv6-push iroute iroute-ipv6 max-clients max-routes max-routes-per-client hash-size connect-freq
 		connect-freq-initial learn-address stale-routes-check tcp-queue-limit username-as-common-name
-		auth-gen-token auth-gen-token-secret auth-retry auth-token auth-token-user auth-user-pass
-		auth-user-pass-optional auth-user-pass-verify static-challenge peer-id protocol-flags single-session
+		auth-gen-token auth-gen-token-secret auth-token auth-token-user
+		auth-user-pass-optional auth-user-pass-verify static-challenge peer-id protocol-flags
 		vlan-accept vlan-pvid vlan-tagging disable compat-mode`,
 	noDevice: `dev-node lladdr mktun rmtun ip-win32 iproute dhcp-option dhcp-pre-release dhcp-release dhcp-renew
 		dhcp-internal register-dns rdns-internal tap-sleep windows-driver win-sys up up-delay up-restart down
@@ -62,7 +61,7 @@ var refusedWords = map[string]string{
 	noEnding:  `ping-exit inactive`,
 	noScripts: `ipchange plugin`,
 	noTuning:  `remote-random remote-random-hostname proto-force gremlin`,
-	noFile:    `config connection parameter ignore-unknown-option ip-remote-hint`,
+	noFile:    `connection parameter ignore-unknown-option ip-remote-hint`,
 	noAction: `help version show-adapters show-ciphers show-curves show-digests show-engines show-gateway
 		show-groups show-net show-pkcs11-ids show-tls show-valid-subnets`,
 	otherMTU: `link-mtu udp-mtu`,
@@ -73,19 +72,17 @@ var refusedWords = map[string]string{
 var idleWords = []element.Option{
 	{Name: "--verb", Values: "[N]", Doc: "The `log` statement says how much an element logs."},
 	{Name: "--mute", Values: "[N]", Doc: "The `log` statement says how much an element logs."},
-	{Name: "--mute-replay-warnings", Doc: "Without keys nothing is guarded against replay."},
 	{Name: "--suppress-timestamps", Doc: "The form of the log is the process's."},
 	{Name: "--errors-to-stderr", Doc: "The log goes there anyway."},
 	{Name: "--echo", Values: "[WORD…]", Doc: "It only writes to OpenVPN's log."},
 	{Name: "--nice", Values: "[N]", Doc: "Set the priority of the whole process."},
-	{Name: "--mlock", Doc: "There are no keys to be kept from the swap space."},
+	{Name: "--mlock", Doc: "Lock the memory of the whole process, if keys must not get into the swap space."},
 	{Name: "--fast-io", Doc: "Frames are sent without waiting anyway."},
 	{Name: "--txqueuelen", Values: "[N]", Doc: "A link has no device, whose queue it would be."},
 	{Name: "--bcast-buffers", Values: "[N]", Doc: "A link has no such buffers."},
 	{Name: "--tun-mtu-max", Values: "[BYTES]", Doc: "The buffers are large enough."},
-	{Name: "--max-packet-size", Values: "[BYTES]", Doc: "It limits control packets, of which there are none without keys."},
 	{Name: "--persist-tun", Doc: "A link has no device."},
-	{Name: "--persist-key", Doc: "A link has no keys."},
+	{Name: "--persist-key", Doc: "Keys are read once."},
 	{Name: "--persist-local-ip", Doc: "The local address is looked up again at each start."},
 	{Name: "--persist-remote-ip", Doc: "After a restart the last address is tried first anyway."},
 	{Name: "--preresolve", Doc: "Names are looked up at the start anyway."},
@@ -101,11 +98,11 @@ var idleWords = []element.Option{
 	{Name: "--setenv-safe", Values: "[NAME] [VALUE…]", Doc: "A link runs no programs that would see it."},
 	{Name: "--allow-compression", Values: "[MODE]", Doc: "Nothing is compressed."},
 	{Name: "--allow-recursive-routing", Doc: "A link does not look into the frames."},
-	{Name: "--allow-pull-fqdn", Doc: "Nothing is pulled."},
-	{Name: "--auth-nocache", Doc: "There are no passwords."},
-	{Name: "--no-name-remapping", Doc: "There are no certificates."},
-	{Name: "--compat-names", Values: "[MODE]", Doc: "There are no certificates."},
-	{Name: "--allow-deprecated-insecure-static-crypto", Doc: "A link without keys needs no leave; OpenVPN 2.7 does."},
+	{Name: "--allow-pull-fqdn", Doc: "What a server says must be addresses."},
+	{Name: "--auth-nocache", Doc: "A password must be at hand for the next connection."},
+	{Name: "--no-name-remapping", Doc: "Names are compared as they are in certificates."},
+	{Name: "--compat-names", Values: "[MODE]", Doc: "Names are compared as they are in certificates."},
+	{Name: "--allow-deprecated-insecure-static-crypto", Doc: "A link needs no leave for a static key, or none; OpenVPN 2.7 does."},
 }
 
 func withoutEffect() []element.Option {
