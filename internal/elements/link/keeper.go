@@ -52,6 +52,7 @@ func (l *Link) hopeless(err error) bool {
 }
 
 func (l *Link) giveUp(err error) {
+	l.port.guide(nil, l.log)
 	l.log.Error("link has given up", "err", err)
 	l.setState("given up", nil, 0)
 	l.port.shut(err)
@@ -117,7 +118,7 @@ const pullPoll = time.Second
 
 // watch returns when the circuit is of no more use, and why.
 func (l *Link) watch(ctx context.Context, c *circuit) error {
-	for {
+	for begun := time.Now(); ; {
 		over, again := c.session.Silent(time.Now())
 		if over && c.conn.Peer().IsValid() {
 			return fmt.Errorf("the peer has been silent for %v (--ping-restart)", c.session.Heard(time.Now()).Round(time.Second))
@@ -126,6 +127,15 @@ func (l *Link) watch(ctx context.Context, c *circuit) error {
 		}
 		if l.config.security.pull && (again == 0 || again > pullPoll) {
 			again = pullPoll // the server may say another time
+		}
+		if l.mustAgree(c) {
+			left := l.config.security.hand - time.Since(begun)
+			if left <= 0 {
+				return fmt.Errorf("%v has connected and not agreed on keys within %v (--hand-window)", c.conn.Peer(), l.config.security.hand)
+			}
+			if again == 0 || left < again {
+				again = left
+			}
 		}
 		var tick <-chan time.Time
 		if again > 0 {
@@ -141,6 +151,12 @@ func (l *Link) watch(ctx context.Context, c *circuit) error {
 	}
 }
 
+// mustAgree says whether a connection is of no use until there is a key, and keeps
+// others out meanwhile. Over UDP a server waits for whoever comes.
+func (l *Link) mustAgree(c *circuit) bool {
+	return l.config.proto.tcp() && l.config.security.tls() && !c.agreed.Load()
+}
+
 // talk sends what the session has to say beside the frames. A peer that does
 // not read holds up the talker, not the watch over it.
 func (l *Link) talk(ctx context.Context, c *circuit) {
@@ -150,7 +166,7 @@ func (l *Link) talk(ctx context.Context, c *circuit) {
 			c.fail(err)
 			return
 		}
-		if wait := c.sayMessage(); wait > 0 && (again == 0 || wait < again) {
+		if wait := l.sayMessage(c); wait > 0 && (again == 0 || wait < again) {
 			again = wait
 		}
 		var tick <-chan time.Time
@@ -184,20 +200,18 @@ func (l *Link) negotiate(c *circuit) time.Duration {
 		if !ok {
 			return again
 		}
-		// What cannot be sent is lost like any packet; that the socket is gone is
-		// the reader's to notice.
-		c.conn.Send(p.Data, p.To)
+		l.port.sendBeside(c, p.Data, p.To)
 	}
 }
 
 // sayMessage sends a ping or an answer if it is time, and says after how long a time
 // to ask again; 0: when the session is asked.
-func (c *circuit) sayMessage() time.Duration {
+func (l *Link) sayMessage(c *circuit) time.Duration {
 	c.sending.Lock()
 	defer c.sending.Unlock()
 	packet, again := c.session.Message(time.Now())
 	if packet != nil {
-		c.conn.Send(packet, netip.AddrPort{})
+		l.port.sendBeside(c, packet, netip.AddrPort{})
 	}
 	return again
 }
@@ -219,7 +233,7 @@ func (l *Link) sayGoodbye(c *circuit) {
 		c.sending.Lock()
 		packet := c.session.Goodbye(time.Now())
 		if packet != nil {
-			c.conn.Send(packet, netip.AddrPort{})
+			l.port.sendBeside(c, packet, netip.AddrPort{})
 		}
 		c.sending.Unlock()
 		if packet != nil {

@@ -31,6 +31,7 @@ type keyring struct {
 // that packet ids go on where a new circuit begins.
 func (c *config) readSecret() error {
 	s := &c.security
+	defer wipe(&s.secret)
 	static, err := keys.ParseStatic(s.secret.data)
 	if err != nil {
 		return c.at("--secret", "%v", err)
@@ -53,7 +54,16 @@ func (s *security) newWindow() datachannel.Window { return datachannel.NewWindow
 
 // readKeys reads the files for TLS.
 func (c *config) readKeys() error {
+	s := &c.security
+	defer wipe(&s.key, &s.pkcs12, &s.askpass, &s.tlsAuth, &s.tlsCrypt, &s.tlsCryptV2)
 	return errors.Join(c.readWrapping(), c.readIdentity(), c.readAuthorities())
+}
+
+// wipe forgets what secret files held.
+func wipe(files ...*contents) {
+	for _, f := range files {
+		clear(f.data)
+	}
 }
 
 func (c *config) readWrapping() (err error) {

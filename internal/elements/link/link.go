@@ -230,6 +230,18 @@ func (l *Link) Status() string {
 	return fmt.Sprintf("%s%s for %v, restarts %d", whom, s.doing, now.Sub(s.since).Round(time.Second), s.restarts)
 }
 
+// Restart looks for the peer again, as after its silence.
+func (l *Link) Restart(reason string) {
+	if c := l.port.circuit.Load(); c != nil {
+		c.fail(fmt.Errorf("begun anew: %s", reason))
+	}
+}
+
+// Traffic is what the link's sockets have carried.
+func (l *Link) Traffic() (read, written uint64) {
+	return l.port.received.Load(), l.port.sent.Load()
+}
+
 // peerName is a peer's address, or what stands for it while it is not known.
 func peerName(p netip.AddrPort) string {
 	if !p.IsValid() {
@@ -271,11 +283,13 @@ func (l *Link) session(now time.Time) (*openvpn.Session, error) {
 }
 
 var (
-	_ element.Claimer  = (*Link)(nil)
-	_ element.Reporter = (*Link)(nil)
-	_ element.Claimer  = tcpLink{}
-	_ element.Reporter = tcpLink{}
-	_ element.Waiter   = tcpLink{}
-	_ transport.Conn   = (*transport.UDP)(nil)
-	_ transport.Conn   = (*transport.TCP)(nil)
+	_ element.Claimer   = (*Link)(nil)
+	_ element.Reporter  = (*Link)(nil)
+	_ element.Restarter = (*Link)(nil)
+	_ element.Carrier   = (*Link)(nil)
+	_ element.Claimer   = tcpLink{}
+	_ element.Reporter  = tcpLink{}
+	_ element.Waiter    = tcpLink{}
+	_ transport.Conn    = (*transport.UDP)(nil)
+	_ transport.Conn    = (*transport.TCP)(nil)
 )

@@ -60,6 +60,8 @@ type port struct {
 	counters ethernet.Counters
 	closing  func() // tells the keeper
 	circuit  atomic.Pointer[circuit]
+	// What the sockets have carried, in bytes of packets.
+	received, sent atomic.Uint64
 
 	mu      sync.Mutex
 	changed sync.Cond // circuit or end
@@ -111,6 +113,7 @@ func (p *port) ReadFrames() ([]ethernet.Frame, error) {
 			}
 			continue
 		}
+		p.received.Add(size(packets))
 		frames := p.few[:0]
 		if len(packets) > fewFrames {
 			p.many = frameLists.Take()
@@ -128,6 +131,14 @@ func (p *port) ReadFrames() ([]ethernet.Frame, error) {
 			return frames, nil
 		}
 	}
+}
+
+// size is that of all packets together, in bytes.
+func size(packets [][]byte) (n uint64) {
+	for _, p := range packets {
+		n += uint64(len(p))
+	}
+	return n
 }
 
 // await waits for another circuit than the one that failed.
@@ -168,6 +179,7 @@ func (p *port) send(c *circuit, frames []ethernet.Frame) (err error) {
 		var n int
 		p.packets, n = c.session.Encode(p.packets[:0], frames, now)
 		if len(p.packets) > 0 {
+			p.sent.Add(size(p.packets))
 			err = c.conn.WritePackets(p.packets)
 			clear(p.packets)
 		}
@@ -175,6 +187,14 @@ func (p *port) send(c *circuit, frames []ethernet.Frame) (err error) {
 	}
 	c.session.Rest()
 	return err
+}
+
+// sendBeside sends a packet that is no frame's. What cannot be sent is lost like any
+// packet; that the socket is gone is the reader's to notice.
+func (p *port) sendBeside(c *circuit, packet []byte, to netip.AddrPort) {
+	if c.conn.Send(packet, to) == nil {
+		p.sent.Add(uint64(len(packet)))
+	}
 }
 
 // clamp has the TCP connections inside the frames, in both directions as OpenVPN
