@@ -1,7 +1,8 @@
 // Command bench measures tmelink beside OpenVPN, other tunnels and the kernel:
 // each is set up between two network namespaces that a veth pair joins, and
-// carries the same streams, small datagrams and pings. It writes what it found
-// as a table, as JSON, and as docs/performance.md with its plot.
+// carries the same streams, small datagrams and pings; where the ends agree on keys,
+// that is timed too. It writes what it found as a table, as JSON, and as
+// docs/performance.md with its plot.
 //
 // A run goes round by round; in each round every subject is set up afresh, in
 // turn, so that a machine that becomes faster or slower does so for all of them.

@@ -30,6 +30,7 @@ func measure(s *site, n *network, seconds int) (reading, []string, error) {
 		{"ping", func() error { return s.pings(n, got) }},
 		{"64-byte datagrams", func() error { return s.datagrams(n, seconds, got) }},
 		{"64-byte datagrams by iperf3", func() error { return s.iperfDatagrams(n, seconds, got) }},
+		{"handshake", func() error { return s.handshakes(n, got) }}, // the last one: it starts the ends anew
 	} {
 		err := step.take()
 		if s.ctx.Err() != nil {

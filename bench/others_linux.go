@@ -97,7 +97,7 @@ func buildVXLAN(s *site) (*network, error) {
 			return nil, err
 		}
 	}
-	return &network{a, b, innerA, innerB, nil}, nil
+	return &network{client: a, server: b, clientAddr: innerA, serverAddr: innerB}, nil
 }
 
 func buildVDE(s *site) (*network, error) {
@@ -148,7 +148,7 @@ func buildBridge(s *site) (*network, error) {
 		link set port1 master br0
 		link set port2 master br0
 		link set br0 up`)
-	return &network{a, b, innerA, innerB, nil}, err
+	return &network{client: a, server: b, clientAddr: innerA, serverAddr: innerB}, err
 }
 
 // until tries again and again what needs a process to be ready, at most d.

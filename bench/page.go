@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -55,9 +56,10 @@ func page(r *Result, gain string) string {
 	p("%s\n", introduction(r))
 	p("![One TCP stream in both directions, for every subject, in Gb/s](performance.svg)\n")
 	p("%s", r.figureTable(true).markdown())
-	p("%s%s", columns, subjectList(r))
+	p("%s%s%s", columns, aboutHandshake(r), subjectList(r))
 	p("## Goals\n")
-	p("Each is a ratio of two medians of this same run. What is missed stays in the list.\n")
+	p("Each is a ratio of two medians of this same run or, where it is to nothing, a median. What is\n" +
+		"missed stays in the list.\n")
 	p("%s", r.goalTable(true).markdown())
 	p("## How it was measured\n")
 	p("%s\n", method(r))
@@ -66,6 +68,9 @@ func page(r *Result, gain string) string {
 	p("%s", microSection(r))
 	p("## Where the time goes\n")
 	p("%s", profileSection(r.Profile))
+	if r.Keyed != nil {
+		p("%s", profileSection(r.Keyed))
+	}
 	if gain != "" {
 		gain = strings.TrimSpace(gain)
 		if !strings.HasPrefix(gain, "## What is left to gain") {
@@ -95,7 +100,7 @@ func introduction(r *Result) string {
 }
 
 const columns = `In parentheses: the ratio to the subject of the last column, which for tunnels is OpenVPN
-over the same transport.
+over the same transport and with the same keys.
 
 - **TCP →** and **TCP ←**: one TCP stream from the first host to the second and back, as
   received, by iperf3.
@@ -109,6 +114,17 @@ over the same transport.
   Time of soft interrupts counts for whoever they interrupt. Kernel tunnels have no process.
 - **GCs**: garbage collections of both ends during the TCP streams, where they are in Go.
 `
+
+// aboutHandshake explains that column, where there is one.
+func aboutHandshake(r *Result) string {
+	if !slices.ContainsFunc(r.columns(), func(f figure) bool { return f.key == handshake }) {
+		return ""
+	}
+	return `- **handshake**: from the first packet of the second end, whose peer waits for it, until a
+  frame has come through in each direction, of which one is sent every millisecond; the
+  median of 5.
+`
+}
 
 // subjectList says what each subject is, by groups, and what went wrong.
 func subjectList(r *Result) string {
@@ -158,8 +174,8 @@ func noise(r *Result) string {
 	if r.Settings.Rounds > 1 {
 		t := &table{head: []string{"range of the rounds"}, left: 1}
 		var shown []figure
-		for _, f := range figures {
-			if f.column && f.key != collection {
+		for _, f := range r.columns() {
+			if f.key != collection {
 				shown = append(shown, f)
 				t.head = append(t.head, strings.TrimSpace(f.title+" "+f.unit))
 			}

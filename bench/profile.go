@@ -20,6 +20,12 @@ type Profile struct {
 	Functions []Function `json:"functions"`
 }
 
+// The subjects of which a profile is taken.
+const (
+	plainProfiled = "tmelink-udp"
+	keyedProfiled = "tmelink-udp-gcm"
+)
+
 // Share is a group of functions' part of all samples.
 type Share struct {
 	Group   string  `json:"group"`
@@ -40,13 +46,14 @@ const (
 	scheduling = "kernel: scheduling, wake-ups, soft interrupts"
 	otherKern  = "kernel: other, mostly network and memory"
 	goSegments = "tmelink: segmentation, coalescing, checksums"
+	goSeals    = "tmelink: sealing and opening"
 	otherGo    = "tmelink: other Go code, the runtime included"
 	measuring  = "iperf3 itself"
 	elsewhere  = "other programs"
 	idle       = "idle"
 )
 
-var groups = []string{copies, checksums, scheduling, otherKern, goSegments, otherGo, measuring, elsewhere, idle}
+var groups = []string{copies, checksums, scheduling, otherKern, goSegments, goSeals, otherGo, measuring, elsewhere, idle}
 
 // kernelGroups says by its name what a function of the kernel is there for. The
 // first that matches counts.
@@ -60,7 +67,10 @@ var kernelGroups = []struct {
 	{regexp.MustCompile(`^_raw_spin_unlock_irq|softirq|^finish_task_switch|^__?schedule|^schedule|sched_|^try_to_wake|^ttwu|wake_?up|^wake_|^autoremove_wake|^default_wake|pollwake|ep_poll|epoll|^core_sys_select|do_select|^select_|^poll_|do_sys_poll|futex|hrtimer|^tick_|^ktime_|read_tsc|tsc$|clock|^pick_|^enqueue_task|^dequeue_task|^(en|de)queue_entit|^update_(curr|load|rq|se|min)|^put_prev|^set_next|^switch_|^__switch_to|^prepare_task|idle_cpu|^nohz|^rcu_|ipi|^smp_|sysvec|^irq|resched|reweight|place_entity|avg|preempt`), scheduling},
 }
 
-var goSegmentNames = regexp.MustCompile(`^tmelink/internal/ethernet\.`)
+var (
+	goSegmentNames = regexp.MustCompile(`^tmelink/internal/ethernet\.`)
+	goSealNames    = regexp.MustCompile(`^crypto/|^golang\.org/x/crypto/|^tmelink/internal/openvpn/datachannel\.`)
+)
 
 // groupOf says what a sample's function is there for.
 func groupOf(program, object, name string) string {
@@ -79,6 +89,8 @@ func groupOf(program, object, name string) string {
 		return elsewhere
 	case goSegmentNames.MatchString(name):
 		return goSegments
+	case goSealNames.MatchString(name):
+		return goSeals
 	default:
 		return otherGo
 	}

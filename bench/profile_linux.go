@@ -11,14 +11,14 @@ import (
 )
 
 // record sees by perf where the time of the whole machine goes during a TCP
-// stream through tmelink-udp. That there can be no profile is no error, but said
-// in it.
-func (p *plan) record(ctx context.Context) (_ *Profile, err error) {
+// stream through a subject of ours. That there can be no profile is no error, but
+// said in it.
+func (p *plan) record(ctx context.Context, c contender) (_ *Profile, err error) {
 	const seconds = 2
 	absent := func(format string, args ...any) (*Profile, error) {
 		text := fmt.Sprintf(format, args...)
 		progress("  no profile: %s", text)
-		return &Profile{Subject: "tmelink-udp", Absent: text}, ctx.Err()
+		return &Profile{Subject: c.Name, Absent: text}, ctx.Err()
 	}
 	if text := missing([]string{"perf"}); text != "" {
 		return absent("%s (Debian: linux-perf)", text)
@@ -28,12 +28,12 @@ func (p *plan) record(ctx context.Context) (_ *Profile, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
-	n, err := tmelinkPair("udp", "udp")(s)
+	n, err := c.build(s)
 	if err == nil {
 		err = s.ready(n, 30*time.Second)
 	}
 	if err != nil {
-		return absent("tmelink-udp does not come up: %v", err)
+		return absent("%s does not come up: %v", c.Name, err)
 	}
 	data := filepath.Join(s.dir, "perf.data")
 	recorded := make(chan error, 1)
@@ -59,7 +59,7 @@ func (p *plan) record(ctx context.Context) (_ *Profile, err error) {
 	if profile.Samples == 0 {
 		return absent("perf took no samples")
 	}
-	profile.Subject = "tmelink-udp"
+	profile.Subject = c.Name
 	profile.Gbps = st.bitsPerSecond / 1e9
 	if stripped(p.tmelink) {
 		profile.Note = "This tmelink was built without symbols, so that its functions have no names."

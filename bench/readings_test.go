@@ -138,6 +138,17 @@ func TestParsePerf(t *testing.T) {
 
 func TestGroupOf(t *testing.T) {
 	for name, want := range map[string]string{
+		"crypto/internal/fips140/aes/gcm.gcmAesEnc":                 goSeals,
+		"golang.org/x/crypto/chacha20poly1305.chacha20Poly1305Open": goSeals,
+		"tmelink/internal/openvpn/datachannel.(*Sealer).Seal":       goSeals,
+		"tmelink/internal/openvpn.(*Session).sealFrames":            otherGo,
+		"tmelink/internal/ethernet.(*Coalescer).Join":               goSegments,
+	} {
+		if got := groupOf("tmelink", "tmelink", name); got != want {
+			t.Errorf("%s: got %q, want %q", name, got, want)
+		}
+	}
+	for name, want := range map[string]string{
 		"_copy_from_iter": copies, "__memcpy": copies, "skb_copy_bits": copies, "rep_movs_alternative": copies,
 		"csum_partial_copy_generic": checksums, "__skb_checksum": checksums,
 		"_raw_spin_unlock_irqrestore": scheduling, "try_to_wake_up": scheduling, "ep_poll_callback": scheduling, "do_sched_yield": scheduling,

@@ -17,8 +17,9 @@ type Result struct {
 	Versions []Version `json:"versions"`
 	Subjects []Subject `json:"subjects"`
 	Micro    []Micro   `json:"micro,omitempty"`
-	Profile  *Profile  `json:"profile,omitempty"`
-	Notes    []string  `json:"notes,omitempty"` // what was left out of the run, and why
+	Profile  *Profile  `json:"profile,omitempty"`       // of plainProfiled
+	Keyed    *Profile  `json:"profile_keyed,omitempty"` // of keyedProfiled
+	Notes    []string  `json:"notes,omitempty"`         // what was left out of the run, and why
 }
 
 // Settings is how it was measured.
@@ -71,7 +72,7 @@ type figure struct {
 	unit   string
 	digits int  // behind the point
 	more   bool // more of it is better
-	column bool // has a column in the table; others are in the JSON only
+	column bool // has a column in the table, if any subject has it; others are in the JSON only
 }
 
 // The keys of the figures.
@@ -87,6 +88,7 @@ const (
 	floodSent  = "udp-64-sent"
 	floodLost  = "udp-64-lost"
 	floodLate  = "udp-64-late"
+	handshake  = "handshake"
 )
 
 var figures = []figure{
@@ -97,10 +99,23 @@ var figures = []figure{
 	{pingTime, "ping", "ms", 3, false, true},
 	{cpuTime, "CPU", "s/GB", 2, false, true},
 	{collection, "GCs", "", 0, false, true},
+	{handshake, "handshake", "ms", 1, false, true},
 	{retransmit, "retransmits", "segments", 0, false, false},
 	{floodSent, "64-byte UDP sent", "kpps", 0, true, false},
 	{floodLost, "64-byte UDP lost", "%", 1, false, false},
 	{floodLate, "64-byte UDP out of order", "%", 3, false, false},
+}
+
+// columns are the figures that the table has a column for: those that any subject
+// has. Results of before there were links with keys have no handshake.
+func (r *Result) columns() []figure {
+	var all []figure
+	for _, f := range figures {
+		if f.column && slices.ContainsFunc(r.Subjects, func(s Subject) bool { _, ok := s.Figures[f.key]; return ok }) {
+			all = append(all, f)
+		}
+	}
+	return all
 }
 
 // newValue is a figure from what the rounds gave, of which there is at least one.

@@ -111,6 +111,45 @@ func TestGoals(t *testing.T) {
 	}
 }
 
+func TestHandshake(t *testing.T) {
+	r := result(handshake, []float64{4, 30.04, 5}, []float64{2000})
+	r.Subjects[0].Name, r.Subjects[0].Base = "tmelink-udp-gcm", "openvpn-udp"
+	r.Subjects[0].Title = "ours"
+	text := r.figureTable(false).text()
+	if !strings.Contains(text, "handshake ms") || !strings.Contains(text, "5.0 (0.003×)") {
+		t.Errorf("the table does not have it:\n%s", text)
+	}
+	if text := page(r, ""); !strings.Contains(text, "- **handshake**") {
+		t.Errorf("the page does not explain it:\n%s", text)
+	}
+	for _, c := range []struct {
+		ms   float64
+		want string
+	}{{4.26, "≤ 30.0 ms 4.3 ms met"}, {30, "≤ 30.0 ms 30.0 ms met"}, {31, "≤ 30.0 ms 31.0 ms MISSED"}} {
+		r.Subjects[0].Figures[handshake] = newValue([]float64{c.ms})
+		for _, g := range r.reached() {
+			if got := g.wanted() + " " + g.got() + " " + g.verdict(); g.figure == handshake && got != c.want {
+				t.Errorf("%v ms: got %s, want %s", c.ms, got, c.want)
+			}
+		}
+	}
+}
+
+// TestResultOfBeforeKeys reads a result that knows of no keyed links.
+func TestResultOfBeforeKeys(t *testing.T) {
+	old, err := loadResult("testdata/result.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text := page(old, ""); strings.Contains(text, "**handshake**") {
+		t.Errorf("the page explains a column that there is not:\n%s", text)
+	}
+	new := result(handshake, []float64{4}, []float64{2000})
+	if out := compare(old, new); !strings.Contains(out, "newly measured") {
+		t.Errorf("the comparison does not tell of the new figure:\n%s", out)
+	}
+}
+
 func TestResultIsReadAsItWasSaved(t *testing.T) {
 	r, err := loadResult("testdata/result.json")
 	if err != nil {

@@ -69,7 +69,7 @@ func newRun() *cobra.Command {
 	f.StringVar(&p.json, "json", "", "write the result to this file")
 	f.StringVar(&p.page, "page", "", "write performance.md and performance.svg to this directory")
 	f.BoolVar(&p.micro, "micro", true, "run the Go benchmarks of the packages too")
-	f.BoolVar(&p.profile, "profile", true, "see by perf where the time of a stream through tmelink-udp goes")
+	f.BoolVar(&p.profile, "profile", true, "see by perf where the time of a stream through "+plainProfiled+" and "+keyedProfiled+" goes")
 	return cmd
 }
 
@@ -129,9 +129,13 @@ func (p *plan) run(ctx context.Context) (*Result, error) {
 	if err := p.measureAll(ctx, r, able); err != nil {
 		return nil, err
 	}
-	if p.profile && ours {
-		progress("profile of tmelink-udp")
-		if r.Profile, err = p.record(ctx); err != nil {
+	for _, c := range able {
+		of := map[string]**Profile{plainProfiled: &r.Profile, keyedProfiled: &r.Keyed}[c.Name]
+		if !p.profile || of == nil {
+			continue
+		}
+		progress("profile of %s", c.Name)
+		if *of, err = p.record(ctx, c); err != nil {
 			return nil, err
 		}
 	}

@@ -20,6 +20,10 @@ type network struct {
 	client, server         host
 	clientAddr, serverAddr string
 	ends                   []*process // empty where the kernel does it all
+
+	// again starts an end anew after it was stopped, for a tunnel whose ends agree
+	// on keys: first the one that waits for the other.
+	again []func() (*process, error)
 }
 
 // Addresses of the hosts on the wire, and inside the tunnel.
@@ -31,6 +35,8 @@ const (
 const (
 	overUDP  = "over UDP"
 	overTCP  = "over TCP"
+	keyedUDP = "with keys, over UDP"
+	keyedTCP = "with keys, over TCP"
 	realWire = "over UDP, real segments"
 	oneHost  = "Ethernet on one host"
 	noTunnel = "no tunnel"
@@ -42,7 +48,7 @@ var contenders = []contender{
 	{
 		Subject: Subject{Name: "tmelink-udp", Group: overUDP, Base: "openvpn-udp", Ours: true,
 			What: "a TAP and a link in each host, one machine description each"},
-		tmelink: true, build: tmelinkPair("udp", "udp"),
+		tmelink: true, build: pair(tmelinkEnd, "udp", "udp", noKeys),
 	}, {
 		Subject: Subject{Name: "tmelink+openvpn", Group: overUDP, Base: "openvpn-udp", Ours: true,
 			What: "tmelink in one host, an unmodified OpenVPN in the other"},
@@ -54,7 +60,7 @@ var contenders = []contender{
 	}, {
 		Subject: Subject{Name: "openvpn-udp", Group: overUDP, Base: "openvpn-udp",
 			What: "OpenVPN without keys, `--dev tap`, all else at its defaults"},
-		needs: []string{"openvpn"}, build: openvpnPair("udp", "udp"),
+		needs: []string{"openvpn"}, build: pair(openvpnEnd, "udp", "udp", noKeys),
 	}, {
 		Subject: Subject{Name: "wireguard-go", Group: overUDP, Base: "openvpn-udp",
 			What: "layer 3: it carries IP packets and no Ethernet; it encrypts, which cannot be turned off; its own MTU of 1420"},
@@ -70,23 +76,55 @@ var contenders = []contender{
 	}, {
 		Subject: Subject{Name: "tmelink-tcp", Group: overTCP, Base: "openvpn-tcp", Ours: true,
 			What: "as tmelink-udp, with `--proto tcp-server` and `tcp-client`"},
-		tmelink: true, build: tmelinkPair("tcp-server", "tcp-client"),
+		tmelink: true, build: pair(tmelinkEnd, "tcp-server", "tcp-client", noKeys),
 	}, {
 		Subject: Subject{Name: "openvpn-tcp", Group: overTCP, Base: "openvpn-tcp",
 			What: "as openvpn-udp, with `--proto tcp-server` and `tcp-client`"},
-		needs: []string{"openvpn"}, build: openvpnPair("tcp-server", "tcp-client"),
+		needs: []string{"openvpn"}, build: pair(openvpnEnd, "tcp-server", "tcp-client", noKeys),
 	}, {
 		Subject: Subject{Name: "vde", Group: overTCP, Base: "openvpn-tcp",
 			What: "a vde_switch with a TAP in each host, joined by a vde_plug in each and a TCP connection between these"},
 		needs: []string{"vde_switch", "vde_plug", "socat"}, build: buildVDE,
 	}, {
+		Subject: Subject{Name: "tmelink-udp-gcm", Group: keyedUDP, Base: "openvpn-udp-gcm", Ours: true,
+			What: "as tmelink-udp, private by TLS with AES-256-GCM: each end knows the other by its certificate's fingerprint"},
+		tmelink: true, build: pair(tmelinkEnd, "udp", "udp", byTLS("AES-256-GCM")),
+	}, {
+		Subject: Subject{Name: "openvpn-udp-gcm", Group: keyedUDP, Base: "openvpn-udp-gcm",
+			What: "OpenVPN with the same options: `--tls-server` and `--tls-client` between two ends, with `--peer-fingerprint` and `--data-ciphers AES-256-GCM`"},
+		needs: []string{"openvpn"}, build: pair(openvpnEnd, "udp", "udp", byTLS("AES-256-GCM")),
+	}, {
+		Subject: Subject{Name: "tmelink-udp-chacha", Group: keyedUDP, Base: "openvpn-udp-chacha", Ours: true,
+			What: "as tmelink-udp-gcm, with CHACHA20-POLY1305"},
+		tmelink: true, build: pair(tmelinkEnd, "udp", "udp", byTLS("CHACHA20-POLY1305")),
+	}, {
+		Subject: Subject{Name: "openvpn-udp-chacha", Group: keyedUDP, Base: "openvpn-udp-chacha",
+			What: "as openvpn-udp-gcm, with CHACHA20-POLY1305"},
+		needs: []string{"openvpn"}, build: pair(openvpnEnd, "udp", "udp", byTLS("CHACHA20-POLY1305")),
+	}, {
+		Subject: Subject{Name: "tmelink-udp-static", Group: keyedUDP, Base: "openvpn-udp-static", Ours: true,
+			What: "as tmelink-udp, with a static key: `--secret`, `--cipher AES-256-CBC`, `--auth SHA256`"},
+		tmelink: true, build: pair(tmelinkEnd, "udp", "udp", byStaticKey),
+	}, {
+		Subject: Subject{Name: "openvpn-udp-static", Group: keyedUDP, Base: "openvpn-udp-static",
+			What: "OpenVPN with the same options"},
+		needs: []string{"openvpn"}, build: pair(openvpnEnd, "udp", "udp", byStaticKey),
+	}, {
+		Subject: Subject{Name: "tmelink-tcp-gcm", Group: keyedTCP, Base: "openvpn-tcp-gcm", Ours: true,
+			What: "as tmelink-udp-gcm, with `--proto tcp-server` and `tcp-client`"},
+		tmelink: true, build: pair(tmelinkEnd, "tcp-server", "tcp-client", byTLS("AES-256-GCM")),
+	}, {
+		Subject: Subject{Name: "openvpn-tcp-gcm", Group: keyedTCP, Base: "openvpn-tcp-gcm",
+			What: "as openvpn-udp-gcm, with `--proto tcp-server` and `tcp-client`"},
+		needs: []string{"openvpn"}, build: pair(openvpnEnd, "tcp-server", "tcp-client", byTLS("AES-256-GCM")),
+	}, {
 		Subject: Subject{Name: "tmelink-udp-real", Title: "tmelink-udp, real segments", Group: realWire, Base: "openvpn-udp-real", Ours: true,
 			What: "tmelink-udp again"},
-		tmelink: true, needs: []string{"ethtool"}, real: true, build: tmelinkPair("udp", "udp"),
+		tmelink: true, needs: []string{"ethtool"}, real: true, build: pair(tmelinkEnd, "udp", "udp", noKeys),
 	}, {
 		Subject: Subject{Name: "openvpn-udp-real", Title: "openvpn-udp, real segments", Group: realWire, Base: "openvpn-udp-real",
 			What: "openvpn-udp again"},
-		needs: []string{"openvpn", "ethtool"}, real: true, build: openvpnPair("udp", "udp"),
+		needs: []string{"openvpn", "ethtool"}, real: true, build: pair(openvpnEnd, "udp", "udp", noKeys),
 	}, {
 		Subject: Subject{Name: "vxlan-real", Title: "vxlan, real segments", Group: realWire, Base: "openvpn-udp-real",
 			What: "vxlan again"},
@@ -162,19 +200,27 @@ func (s *site) tunnel(endA, endB func(host) (*process, error)) (*network, error)
 	if err != nil {
 		return nil, err
 	}
-	return &network{a, b, innerA, innerB, []*process{one, two}}, nil
+	return &network{client: a, server: b, clientAddr: innerA, serverAddr: innerB, ends: []*process{one, two}}, nil
 }
 
 func buildWire(s *site) (*network, error) {
 	a, b, err := s.wire()
-	return &network{a, b, outerA, outerB, nil}, err
+	return &network{client: a, server: b, clientAddr: outerA, serverAddr: outerB}, err
 }
 
 const tap = "tap0: tme/host/tun/tap netmask 255.255.255.0 nat none inet "
 
-// linkAt is the statement of a link from local to remote.
-func linkAt(port, local, remote, proto string) string {
-	return "link0 at " + port + ": tme/host/openvpn/socket/link --dev tap --local " + local + " --remote " + remote + " --proto " + proto + "\n"
+// end is one end of a tunnel: the program's addresses and what else it is told.
+type end struct {
+	inner, local, remote string
+	proto                string
+	keys                 string // OpenVPN's options, which a link has too
+}
+
+// linkAt is the statement of a link at a port.
+func linkAt(port string, e end) string {
+	return "link0 at " + port + ": tme/host/openvpn/socket/link --dev tap --local " + e.local + " --remote " + e.remote +
+		" --proto " + e.proto + e.keys + "\n"
 }
 
 // startTmelink runs a description on a host.
@@ -186,20 +232,17 @@ func (s *site) startTmelink(h host, name, description string) (*process, error) 
 	return s.start(h, s.tmelink, "run", path)
 }
 
-func tmelinkPair(protoA, protoB string) func(*site) (*network, error) {
-	return func(s *site) (*network, error) {
-		return s.tunnel(func(a host) (*process, error) {
-			return s.startTmelink(a, "a", tap+innerA+"\n"+linkAt("tap0", outerA, outerB, protoA))
-		}, func(b host) (*process, error) {
-			return s.startTmelink(b, "b", tap+innerB+"\n"+linkAt("tap0", outerB, outerA, protoB))
-		})
-	}
+// program starts an end on a host.
+type program func(*site, host, end) (*process, error)
+
+func tmelinkEnd(s *site, h host, e end) (*process, error) {
+	return s.startTmelink(h, string(h), tap+e.inner+"\n"+linkAt("tap0", e))
 }
 
-func (s *site) startOpenVPN(h host, inner, local, remote, proto string) (*process, error) {
-	args := strings.Fields("openvpn --dev tap --ifconfig " + inner + " 255.255.255.0 --verb 1 --proto " + proto +
-		" --local " + local + " --remote " + remote)
-	if proto != "udp" {
+func openvpnEnd(s *site, h host, e end) (*process, error) {
+	args := strings.Fields("openvpn --dev tap --ifconfig " + e.inner + " 255.255.255.0 --verb 1 --proto " + e.proto +
+		" --local " + e.local + " --remote " + e.remote + e.keys)
+	if e.proto != "udp" {
 		args = append(args, "--connect-retry", "1", "1")
 	}
 	if openvpnWantsLeave() {
@@ -208,21 +251,34 @@ func (s *site) startOpenVPN(h host, inner, local, remote, proto string) (*proces
 	return s.start(h, args...)
 }
 
-func openvpnPair(protoA, protoB string) func(*site) (*network, error) {
+// pair builds a tunnel with the same program at both ends. The first one is the
+// server, where there are a server and a client.
+func pair(start program, protoA, protoB string, keys keying) func(*site) (*network, error) {
 	return func(s *site) (*network, error) {
-		return s.tunnel(func(a host) (*process, error) {
-			return s.startOpenVPN(a, innerA, outerA, outerB, protoA)
-		}, func(b host) (*process, error) {
-			return s.startOpenVPN(b, innerB, outerB, outerA, protoB)
-		})
+		keysA, keysB, err := keys.make(s)
+		if err != nil {
+			return nil, err
+		}
+		var again []func() (*process, error)
+		at := func(e end) func(host) (*process, error) {
+			return func(h host) (*process, error) {
+				again = append(again, func() (*process, error) { return start(s, h, e) })
+				return start(s, h, e)
+			}
+		}
+		n, err := s.tunnel(at(end{innerA, outerA, outerB, protoA, keysA}), at(end{innerB, outerB, outerA, protoB, keysB}))
+		if err == nil && keys.agreed {
+			n.again = again
+		}
+		return n, err
 	}
 }
 
 func buildMixed(s *site) (*network, error) {
 	return s.tunnel(func(a host) (*process, error) {
-		return s.startTmelink(a, "a", tap+innerA+"\n"+linkAt("tap0", outerA, outerB, "udp"))
+		return tmelinkEnd(s, a, end{inner: innerA, local: outerA, remote: outerB, proto: "udp"})
 	}, func(b host) (*process, error) {
-		return s.startOpenVPN(b, innerB, outerB, outerA, "udp")
+		return openvpnEnd(s, b, end{inner: innerB, local: outerB, remote: outerA, proto: "udp"})
 	})
 }
 
@@ -236,9 +292,9 @@ func buildBPF(s *site) (*network, error) {
 		if err := s.cable(h, "hv0", innerA, a, "hv1", ""); err != nil {
 			return nil, err
 		}
-		return s.startTmelink(a, "a", "bpf0: tme/host/bsd/bpf interface hv1\n"+linkAt("bpf0", outerA, outerB, "udp"))
+		return s.startTmelink(a, "a", "bpf0: tme/host/bsd/bpf interface hv1\n"+linkAt("bpf0", end{local: outerA, remote: outerB, proto: "udp"}))
 	}, func(b host) (*process, error) {
-		return s.startTmelink(b, "b", tap+innerB+"\n"+linkAt("tap0", outerB, outerA, "udp"))
+		return tmelinkEnd(s, b, end{inner: innerB, local: outerB, remote: outerA, proto: "udp"})
 	})
 	if err != nil {
 		return nil, err
@@ -255,5 +311,5 @@ func buildSwitch(s *site) (*network, error) {
 	p, err := s.startTmelink(h, "switch", "sw0: tme/generic/switch\n"+
 		"tap0 at sw0: tme/host/tun/tap netmask 255.255.255.0 nat none inet "+innerA+" netns "+string(a)+"\n"+
 		"tap1 at sw0: tme/host/tun/tap netmask 255.255.255.0 nat none inet "+innerB+" netns "+string(b)+"\n")
-	return &network{a, b, innerA, innerB, []*process{p}}, err
+	return &network{client: a, server: b, clientAddr: innerA, serverAddr: innerB, ends: []*process{p}}, err
 }

@@ -71,10 +71,9 @@ func (t *table) markdown() string {
 // Markdown.
 func (r *Result) figureTable(bold bool) *table {
 	t := &table{head: []string{"subject"}, left: 1}
-	for _, f := range figures {
-		if f.column {
-			t.head = append(t.head, strings.TrimSpace(f.title+" "+f.unit))
-		}
+	columns := r.columns()
+	for _, f := range columns {
+		t.head = append(t.head, strings.TrimSpace(f.title+" "+f.unit))
 	}
 	t.head = append(t.head, "(ratio to)")
 	for _, s := range r.Subjects {
@@ -86,10 +85,8 @@ func (r *Result) figureTable(bold bool) *table {
 			title = "**" + title + "**"
 		}
 		row := []string{title}
-		for _, f := range figures {
-			if f.column {
-				row = append(row, r.cell(s, f))
-			}
+		for _, f := range columns {
+			row = append(row, r.cell(s, f))
 		}
 		base := s.Base
 		if base == s.Name || r.subject(base) == nil {
@@ -121,6 +118,8 @@ func shortRatio(ratio float64) string {
 		return fmt.Sprintf("%.0f×", ratio)
 	case ratio >= 0.95:
 		return fmt.Sprintf("%.1f×", ratio)
+	case ratio < 0.01:
+		return fmt.Sprintf("%.1g×", ratio)
 	default:
 		return fmt.Sprintf("%.2f×", ratio)
 	}
@@ -134,7 +133,11 @@ func (r *Result) goalTable(bold bool) *table {
 		if bold && verdict == "MISSED" {
 			verdict = "**MISSED**"
 		}
-		t.add(g.what, g.subject, g.base, g.wanted(), g.got(), verdict)
+		base := g.base
+		if base == "" {
+			base = "–"
+		}
+		t.add(g.what, g.subject, base, g.wanted(), g.got(), verdict)
 	}
 	return t
 }

@@ -70,7 +70,7 @@ func (l *Link) waiting() string {
 func (l *Link) serve(c *circuit) error {
 	conn := c.conn
 	if l.config.proto.tcp() {
-		l.log.Info("connected", "peer", conn.Peer())
+		l.log.Info("connected", "peer", c.peerName())
 		l.setState("connected", c, 0)
 	} else {
 		l.setState("open", c, 0)
@@ -79,9 +79,9 @@ func (l *Link) serve(c *circuit) error {
 	var talker sync.WaitGroup
 	talker.Go(func() { l.talk(ctx, c) })
 	l.port.publish(c)
-	if !l.config.security.keyed() {
-		l.began()
-	}
+	// Now and not when there are keys: these are agreed on by what the machine's
+	// connection reads.
+	l.began()
 	err := l.watch(ctx, c)
 	l.port.publish(nil)
 	cancel()
@@ -92,7 +92,7 @@ func (l *Link) serve(c *circuit) error {
 	talker.Wait()
 	c.session.Close()
 	if l.ctx.Err() == nil {
-		l.log.Warn("link is lost", "peer", peerName(conn.Peer()), "err", err)
+		l.tellLost(c, err)
 		l.setState(l.waiting(), nil, 1)
 	}
 	// A connection alone is not yet the peer's: whoever answers at its port may
@@ -104,7 +104,17 @@ func (l *Link) serve(c *circuit) error {
 	return err
 }
 
-// began lets a machine proceed that waits for the link.
+// tellLost logs the end of a circuit, unless the negotiation that failed has its line
+// already, or the link's end is going to have one.
+func (l *Link) tellLost(c *circuit, err error) {
+	var negotiation *controlchannel.NegotiationError
+	if !errors.As(err, &negotiation) && !l.hopeless(err) {
+		l.log.Warn("link is lost", "peer", c.peerName(), "err", err)
+	}
+}
+
+// began lets a machine proceed that waits for the link. It does not wait for keys:
+// only a machine that is up reads the packets by which these are agreed on.
 func (l *Link) began() {
 	select {
 	case <-l.first:
@@ -195,7 +205,6 @@ func (l *Link) negotiate(c *circuit) time.Duration {
 		}
 		if !c.agreed.Load() && c.session.Ready() {
 			c.agreed.Store(true)
-			l.began()
 		}
 		if !ok {
 			return again
@@ -291,14 +300,14 @@ func (l *Link) reopen(ctx context.Context) *opening {
 const serverPause = time.Second
 
 // pause is how long to wait before the next attempt after a lost circuit. Only a
-// tcp-client waits longer each time: a UDP link or a tcp-server would be deaf
+// tcp-client, or who goes through a proxy, waits longer each time: a UDP link or a tcp-server would be deaf
 // meanwhile.
 func (l *Link) pause() time.Duration {
 	c := l.config
-	switch c.proto.mode {
-	case openvpn.TCPClient:
+	switch {
+	case c.proto.mode == openvpn.TCPClient || c.proxied():
 		return l.tour.pause(c.retry, c.retryLimit)
-	case openvpn.TCPServer:
+	case c.proto.mode == openvpn.TCPServer:
 		return serverPause
 	}
 	return c.retry

@@ -1,6 +1,6 @@
 // Package link is the element type tme/host/openvpn/socket/link: an Ethernet
 // cable that runs through a socket, UDP or TCP, to another link, to TME's own,
-// or to `openvpn --dev tap` without keys.
+// or to `openvpn --dev tap`, with keys or without.
 //
 // A connection's two goroutines read and write the link's port; the port hands
 // their batches to the session (package openvpn) and the socket (package
@@ -23,6 +23,7 @@ import (
 
 	"tmelink/internal/element"
 	"tmelink/internal/ethernet"
+	"tmelink/internal/occasion"
 	"tmelink/internal/openvpn"
 	"tmelink/internal/transport"
 )
@@ -30,8 +31,8 @@ import (
 func init() {
 	element.Register(element.Type{
 		Path:    "tme/host/openvpn/socket/link",
-		Summary: "a cable to another host: Ethernet over UDP or TCP, as openvpn --dev tap without keys",
-		Doc: `A link carries every frame that it is handed to its peer, and hands out every frame of its peer. The peer is another link, TME's own, or an OpenVPN that runs without keys:
+		Summary: "a cable to another host: Ethernet over UDP or TCP, with keys or without, as openvpn --dev tap",
+		Doc: `A link carries every frame that it is handed to its peer, and hands out every frame of its peer. The peer is another link, TME's own, or an OpenVPN:
 
     openvpn --dev tap --local 10.0.0.2 --remote 10.0.0.1
 
@@ -39,7 +40,24 @@ Over UDP each frame is a datagram. The link works from the start, whether the pe
 
 Over TCP one end is the tcp-server, the other the tcp-client. The machine waits until they are connected. Afterwards a connection that breaks is made again, with OpenVPN's pauses, while the machine runs on; frames are dropped meanwhile. A tcp-server takes one peer at a time, with --remote only from that host.
 
-Nothing is encrypted: whoever can read or forge packets on the way can read and forge frames.`,
+Without keys nothing is encrypted: whoever can read or forge packets on the way can read and forge frames. Keys come in one of three ways, each OpenVPN's own. A value FILE is a file's name, which counts from where the description is, or in quotes what would be in the file, over several lines.
+
+1. Certificates that the ends know by their fingerprints: "tmelink pair HOST-A HOST-B" writes both ends. By hand, "tmelink key certificate a" makes a.crt and a.key, and prints the fingerprint that b gives as --peer-fingerprint; "tmelink key tls-crypt both.key" makes a key for both:
+
+    link0 at le0: tme/host/openvpn/socket/link --dev tap --local 10.0.0.1 --remote 10.0.0.2 --tls-server --cert a.crt --key a.key --tls-crypt both.key --peer-fingerprint 8A:…
+    link0 at le0: tme/host/openvpn/socket/link --dev tap --local 10.0.0.2 --remote 10.0.0.1 --tls-client --cert b.crt --key b.key --tls-crypt both.key --peer-fingerprint 57:…
+
+2. Certificates of a CA, also as a client of an OpenVPN in server mode with --dev tap. Its profile can be given as it is; the addresses and routes that the server has for it go to what the link is connected to:
+
+    link0 at le0: tme/host/openvpn/socket/link --dev tap --local 10.0.0.1 --remote 10.0.0.2 --tls-server --ca ca.crt --cert a.crt --key a.key --remote-cert-tls client
+    link1 at le1: tme/host/openvpn/socket/link --config office.ovpn
+
+3. A static key that both ends have ("tmelink key secret both.key"). It is never renewed, so that whoever gets it can read all that was ever sent:
+
+    link0 at le0: tme/host/openvpn/socket/link --dev tap --local 10.0.0.1 --remote 10.0.0.2 --secret both.key 0 --cipher AES-256-CBC --auth SHA256
+    link0 at le0: tme/host/openvpn/socket/link --dev tap --local 10.0.0.2 --remote 10.0.0.1 --secret both.key 1 --cipher AES-256-CBC --auth SHA256
+
+With certificates one end is the --tls-server and the other the --tls-client, whichever connects to whom. They agree on keys when they find each other, and on new ones every hour (--reneg-sec) without losing a frame; frames are dropped while there is no key. A peer that is known by its keys may come from another address with --float.`,
 		Example: `link0 at tap0: tme/host/openvpn/socket/link --dev tap --local 10.0.0.1 --remote 10.0.0.2
 link1 at le0: tme/host/openvpn/socket/link --dev tap --local eth0 --proto tcp-server --keepalive 10 60`,
 		MaxConnections: 1,
@@ -62,6 +80,7 @@ type Link struct {
 	first   chan struct{} // closed when the peer is connected for the first time
 
 	strangers map[netip.Addr]struct{} // logged already; the keeper's
+	failing   occasion.Occasion       // of log lines on negotiations; the talker's
 
 	mu    sync.Mutex
 	state state
@@ -86,7 +105,8 @@ func newElement(env element.Env, args element.Args) (element.Element, error) {
 	l := &Link{
 		config: c, log: env.Log, port: newPort(c), names: transport.ResolveHost,
 		first: make(chan struct{}), strangers: map[netip.Addr]struct{}{},
-		state: state{doing: "not started", since: time.Now()},
+		failing: occasion.New(6, time.Minute),
+		state:   state{doing: "not started", since: time.Now()},
 	}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	l.port.closing = l.cancel
@@ -132,7 +152,7 @@ func (l *Link) Start(ctx context.Context) error {
 		if err == nil {
 			l.warnOfKeys()
 			l.running.Go(func() { l.keep(o) })
-			if o.udp != nil && !l.config.security.keyed() {
+			if o.udp != nil {
 				<-l.first // at once: nobody need be there
 			}
 			return nil
@@ -222,7 +242,7 @@ func (l *Link) Status() string {
 	now := time.Now()
 	whom := ""
 	if s.circuit != nil {
-		whom = fmt.Sprintf("%s %v, peer %s, %s, ", l.config.transport(), s.circuit.conn.Local(), peerName(s.circuit.conn.Peer()), s.circuit.session.Secrecy())
+		whom = fmt.Sprintf("%s %v, peer %s, %s, ", l.config.transport(), s.circuit.conn.Local(), s.circuit.peerName(), s.circuit.session.Secrecy())
 		if s.circuit.session.Spoken() {
 			whom += fmt.Sprintf("heard %v ago, ", s.circuit.session.Heard(now).Round(time.Second))
 		}
