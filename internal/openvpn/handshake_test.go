@@ -93,9 +93,6 @@ func TestWrappings(t *testing.T) {
 	}
 }
 
-// A tls-crypt-v2 client from before 2.6 begins with another packet number, and expects
-// the server to answer it at once. Ours does as those from 2.6 on, so that the number is
-// put back here, and what it then sends is as theirs was.
 func TestCiphers(t *testing.T) {
 	for _, name := range datachannel.CipherNames() {
 		for _, digest := range []string{"SHA1", "SHA256", "SHA512"} {

@@ -156,10 +156,12 @@ func (s *Session) refuse(err error, from netip.AddrPort, now time.Time) {
 			s.config.Log.Warn("dropped packets that came a second time or too late: somebody repeats them, or the way reorders more than --replay-window lets by",
 				"peer", from, "times", n)
 		}
-	case datachannel.ErrShort:
-		s.config.Dropped.Add(ethernet.Malformed, 1)
-	default:
-		s.config.Dropped.Add(ethernet.Forged, 1)
+	default: // of another cipher or digest it may just be too short
+		reason := ethernet.Forged
+		if err == datachannel.ErrShort {
+			reason = ethernet.Malformed
+		}
+		s.config.Dropped.Add(reason, 1)
 		if n := s.open.bad.Due(now); n > 0 {
 			s.config.Log.Warn("dropped packets that were not sealed with this link's key: somebody forges them, or the ends have different keys, ciphers or digests",
 				"peer", from, "times", n)

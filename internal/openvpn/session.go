@@ -2,7 +2,6 @@ package openvpn
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -251,7 +250,7 @@ func (s *Session) Silent(now time.Time) (over bool, again time.Duration) {
 }
 
 // ErrExit is the end of a session whose peer has said that it ends.
-var ErrExit = errors.New("the peer has ended, and said so")
+var ErrExit = controlchannel.ErrExit
 
 // Err is why the session is over, nil while it is not. It follows Control.
 func (s *Session) Err() error {

@@ -3,28 +3,17 @@ package openvpn
 import (
 	"bytes"
 	"container/heap"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
-	"encoding/binary"
-	"fmt"
-	"log/slog"
 	mathrand "math/rand/v2"
 	"net/netip"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"testing/cryptotest"
 	"time"
 
 	"go.uber.org/goleak"
 
-	"tmelink/internal/ethernet"
-	"tmelink/internal/openvpn/controlchannel"
 	"tmelink/internal/openvpn/datachannel"
-	"tmelink/internal/openvpn/keys"
-	"tmelink/internal/openvpn/pki"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -33,7 +22,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // it as a link's reader, writer and talker would; between them packets are delayed,
 // lost, repeated, reordered and damaged, by chance or by a script.
 type world struct {
-	t      testing.TB
+	t      *testing.T
 	now    time.Time
 	random *mathrand.Rand
 	events events
@@ -70,10 +59,14 @@ func (e *events) Pop() any {
 }
 
 // newWorld begins a world, which ends with its test and leaves nothing behind.
-func newWorld(t testing.TB, seed uint64) *world {
-	if t, ok := t.(*testing.T); ok {
-		cryptotest.SetGlobalRandom(t, seed)
-	}
+func newWorld(t *testing.T, seed uint64) *world {
+	cryptotest.SetGlobalRandom(t, seed)
+	return randomWorld(t, seed)
+}
+
+// randomWorld is one in which keys are random: the randomness of package cryptotest
+// allocates.
+func randomWorld(t *testing.T, seed uint64) *world {
 	w := &world{
 		t: t, now: start, random: mathrand.New(mathrand.NewPCG(seed, 1)),
 		ends: map[netip.AddrPort]*end{}, paths: map[string]*path{},
@@ -147,15 +140,15 @@ type path struct {
 	delay                      time.Duration
 	lose, repeat, late, damage float64 // with what probability; late is by up to lateBy
 	lateBy                     time.Duration
-	script                     map[int]string // what happens to the first packets, by their number
-	down                       bool
+	script                     map[int]string           // what happens to the first packets, by their number
+	refuse                     func(packet []byte) bool // what does not get through, nil: nothing
 
 	count      int
 	hook       func(packet []byte) // sees all packets
 	lostFrames map[uint32]bool
 }
 
-// path is that from one end to another; "" stands for all.
+// path is that from one end to another; "elsewhere" is where nobody is.
 func (w *world) path(from, to string) *path {
 	name := from + "->" + to
 	if w.paths[name] == nil {
@@ -196,7 +189,7 @@ func (w *world) script(text string) {
 
 // send brings a packet on its way; frame is the number of the frame in it, 0 for none.
 func (w *world) send(from *end, to netip.AddrPort, packet []byte, frame uint32) {
-	name := to.String()
+	name := "elsewhere"
 	if e := w.ends[to]; e != nil {
 		name = e.name
 	}
@@ -211,7 +204,7 @@ func (w *world) send(from *end, to netip.AddrPort, packet []byte, frame uint32) 
 		bit := w.random.IntN(8 * len(data))
 		data[bit/8] ^= 1 << (bit % 8)
 	}
-	lost := p.down
+	lost := p.refuse != nil && p.refuse(packet)
 	switch what := p.script[p.count]; {
 	case what == "drop":
 		lost = true
@@ -229,8 +222,9 @@ func (w *world) send(from *end, to netip.AddrPort, packet []byte, frame uint32) 
 	case what != "":
 		w.t.Fatalf("script: %q", what)
 	}
-	flipped := !p.down && p.script[p.count] == "flip"
+	flipped := p.script[p.count] == "flip"
 	switch {
+	case lost:
 	case w.random.Float64() < p.lose:
 		lost = true
 	case w.random.Float64() < p.damage:
@@ -252,402 +246,5 @@ func (w *world) send(from *end, to netip.AddrPort, packet []byte, frame uint32) 
 			d += time.Duration(w.random.Int64N(int64(p.lateBy)))
 		}
 		w.schedule(w.now.Add(d), event{packet: &inFlight{to, from.addr, data}})
-	}
-}
-
-// end is one end of a link.
-type end struct {
-	w       *world
-	name    string
-	addr    netip.AddrPort
-	config  Config
-	session *Session // nil while it is down
-	peer    netip.AddrPort
-	fixed   netip.AddrPort // whom it begins with, as of --remote
-
-	again   time.Duration // after how long a time it begins a new session; 0: never
-	timer   int           // which of the timers counts
-	restart bool          // is on its way
-	begun   int           // sessions
-	errs    []error       // with which they ended
-
-	next     uint32 // the number of the next frame
-	sent     map[uint32]bool
-	received map[uint32]int
-	log      *bytes.Buffer
-	unasked  int // packets that Control and Message gave
-}
-
-// add puts an end into the world, and begins its session.
-func (w *world) add(name, addr, peer string, c Config) *end {
-	e := &end{w: w, name: name, addr: netip.MustParseAddrPort(addr), config: c, sent: map[uint32]bool{}, received: map[uint32]int{}, log: new(bytes.Buffer)}
-	if peer != "" {
-		e.fixed = netip.MustParseAddrPort(peer)
-	}
-	e.config.Dropped, e.config.Unsent = &ethernet.Drops{}, &ethernet.Drops{}
-	e.config.Log = slog.New(slog.NewTextHandler(e.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	if e.config.TLS != nil {
-		e.config.TLS.Log = e.config.Log
-	}
-	if e.config.MTU == 0 {
-		e.config.Options.MTU, e.config.Options.Proto = 1500, UDP
-	}
-	w.ends[e.addr] = e
-	e.begin()
-	return e
-}
-
-func (e *end) begin() {
-	e.stop()
-	s, err := NewSession(e.config, e.w.now)
-	if err != nil {
-		e.w.t.Fatal(err)
-	}
-	e.session, e.peer = s, e.fixed
-	e.begun++
-	e.talk()
-}
-
-// stop ends the session without a word, as a crash does.
-func (e *end) stop() {
-	if e.session != nil {
-		e.session.Close()
-		e.session = nil
-	}
-}
-
-// fail ends the session as a link does.
-func (e *end) fail(err error) {
-	e.errs = append(e.errs, err)
-	e.stop()
-	if e.again > 0 && !e.restart {
-		e.restart = true
-		e.w.after(e.again, func() {
-			e.restart = false
-			e.begin()
-		})
-	}
-}
-
-// read is the link's reader.
-func (e *end) read(batch [][]byte, from netip.AddrPort) {
-	if e.session == nil {
-		return
-	}
-	if from != e.peer {
-		proved := false
-		for _, p := range batch {
-			proved = e.session.Introduce(p, from, e.w.now) || proved
-		}
-		if !proved {
-			if e.session.Asked() {
-				e.talk()
-			}
-			return
-		}
-		e.peer = from
-	}
-	for _, f := range e.session.Decode(nil, batch, from, e.w.now) {
-		if n, ok := frameNumber(f.Data); ok {
-			e.received[n]++
-		} else {
-			e.w.t.Errorf("%s: a frame that nobody sent: %x", e.name, f.Data)
-		}
-	}
-	if e.session.Asked() {
-		e.talk()
-	}
-}
-
-// talk is the link's talker: it sends what is to be said and sets its timer.
-func (e *end) talk() {
-	if e.session == nil {
-		return
-	}
-	var wait time.Duration
-	for sent := 0; ; sent++ {
-		p, ok, moved, again := e.session.Control(e.peer, e.w.now)
-		if moved.IsValid() {
-			e.peer = moved
-		}
-		if err := e.session.Err(); err != nil {
-			e.fail(err)
-			return
-		}
-		if !ok {
-			wait = again
-			break
-		}
-		if sent > 200 {
-			e.w.t.Fatalf("%s: Control never ends", e.name)
-		}
-		to := p.To
-		if !to.IsValid() {
-			to = e.peer
-		}
-		e.unasked++
-		e.w.send(e, to, p.Data, 0)
-	}
-	packet, again := e.session.Message(e.w.now)
-	if packet != nil && e.peer.IsValid() {
-		e.unasked++
-		e.w.send(e, e.peer, packet, 0)
-	}
-	sooner := func(d time.Duration) {
-		if d > 0 && (wait == 0 || d < wait) {
-			wait = d
-		}
-	}
-	sooner(again)
-	over, left := e.session.Silent(e.w.now)
-	if over && e.peer.IsValid() {
-		e.fail(errSilent)
-		return
-	}
-	sooner(left)
-	e.timer++
-	if wait > 0 {
-		which := e.timer
-		e.w.after(wait, func() {
-			if which == e.timer {
-				e.talk()
-			}
-		})
-	}
-}
-
-var errSilent = fmt.Errorf("silent")
-
-// frame makes a frame with a number that no other has.
-func (e *end) frame(size int) ethernet.Frame {
-	e.next++
-	f := bytes.Repeat([]byte{byte(e.next)}, max(size, ethernet.HeaderLen+8))
-	binary.BigEndian.PutUint32(f[ethernet.HeaderLen:], e.next)
-	binary.BigEndian.PutUint32(f[ethernet.HeaderLen+4:], ^e.next)
-	return ethernet.Frame{Data: f}
-}
-
-func frameNumber(f []byte) (uint32, bool) {
-	if len(f) < ethernet.HeaderLen+8 {
-		return 0, false
-	}
-	n := binary.BigEndian.Uint32(f[ethernet.HeaderLen:])
-	for _, b := range f[ethernet.HeaderLen+8:] {
-		if b != byte(n) {
-			return 0, false
-		}
-	}
-	return n, n == ^binary.BigEndian.Uint32(f[ethernet.HeaderLen+4:])
-}
-
-// write is the link's writer: it sends so many frames as one batch.
-func (e *end) write(frames int) {
-	if e.session == nil || !e.peer.IsValid() {
-		return
-	}
-	for range frames {
-		f := e.frame(60 + e.w.random.IntN(1400))
-		packets, n := e.session.Encode(nil, []ethernet.Frame{f}, e.w.now)
-		if n != 1 {
-			e.w.t.Fatalf("%d frames taken of one", n)
-		}
-		if len(packets) == 1 {
-			e.sent[e.next] = true
-			e.w.send(e, e.peer, packets[0], e.next)
-		}
-		e.session.Rest()
-	}
-	if e.session.Asked() {
-		e.talk()
-	}
-}
-
-// chat has an end send frames again and again, for so long a time.
-func (e *end) chat(every, long time.Duration) {
-	stop := e.w.now.Add(long)
-	var again func()
-	again = func() {
-		if e.w.now.Before(stop) {
-			e.write(1 + e.w.random.IntN(3))
-			e.w.after(every, again)
-		}
-	}
-	again()
-}
-
-// missing counts the frames that e has sent and to has not received, although the
-// path has not lost them; twice those that have come more than once.
-func (e *end) missing(to *end) (missing, twice int) {
-	lost := e.w.path(e.name, to.name).lostFrames
-	for n := range e.sent {
-		if to.received[n] == 0 && !lost[n] {
-			missing++
-		}
-	}
-	for _, times := range to.received {
-		if times > 1 {
-			twice++
-		}
-	}
-	return missing, twice
-}
-
-// all checks that every frame has come that was not lost on its way, and gives how many
-// were sent.
-func (w *world) all(a, b *end) int {
-	w.t.Helper()
-	for _, d := range [][2]*end{{a, b}, {b, a}} {
-		if missing, twice := d[0].missing(d[1]); missing != 0 || twice != 0 {
-			w.t.Errorf("%s->%s: of %d frames %d have not come, and %d twice; dropped %v", d[0].name, d[1].name, len(d[0].sent), missing, twice, dropped(d[1]))
-		}
-	}
-	return len(a.sent) + len(b.sent)
-}
-
-func dropped(e *end) (all []string) {
-	for r := range ethernet.NumReasons {
-		if n := e.config.Dropped.Count(r); n > 0 {
-			all = append(all, fmt.Sprintf("%v %d", r, n))
-		}
-	}
-	return all
-}
-
-func (e *end) ready() bool { return e.session != nil && e.session.Ready() }
-
-// logged says whether all the texts are in the end's log.
-func (e *end) logged(texts ...string) bool {
-	for _, text := range texts {
-		if !strings.Contains(e.log.String(), text) {
-			return false
-		}
-	}
-	return true
-}
-
-// identity is a certificate with its key and fingerprint.
-type identity struct {
-	tls         tls.Certificate
-	fingerprint [32]byte
-}
-
-// newIdentity makes a certificate as `tmelink pair` does, valid around a time.
-func newIdentity(t testing.TB, name string, made time.Time, days int) identity {
-	t.Helper()
-	certPEM, keyPEM, err := keys.NewCertificate(rand.Reader, name, made, days)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := tls.X509KeyPair(certPEM, keyPEM)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := keys.CertificateFingerprint(certPEM)
-	if err != nil {
-		t.Fatal(err)
-	}
-	sum, err := keys.ParseFingerprint(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return identity{cert, sum}
-}
-
-// identities are made once for all tests.
-var identities = sync.OnceValue(func() map[string]identity {
-	all := map[string]identity{}
-	for _, name := range []string{"client", "server", "stranger"} {
-		all[name] = newIdentity(&testing.T{}, name, start, 3650)
-	}
-	return all
-})
-
-// trust makes the TLS configuration of an end as a link does.
-func (w *world) trust(own identity, peer pki.Peer) *tls.Config {
-	return &tls.Config{
-		MinVersion:             tls.VersionTLS12,
-		Certificates:           []tls.Certificate{own.tls},
-		InsecureSkipVerify:     true,
-		ClientAuth:             tls.RequireAnyClientCert,
-		SessionTicketsDisabled: true,
-		VerifyPeerCertificate: func(raw [][]byte, _ [][]*x509.Certificate) error {
-			var chain []*x509.Certificate
-			for _, der := range raw {
-				c, err := x509.ParseCertificate(der)
-				if err != nil {
-					return err
-				}
-				chain = append(chain, c)
-			}
-			return peer.Verify(chain, w.now)
-		},
-	}
-}
-
-// tlsConfig is that of a client or server that knows the other by its fingerprint.
-func (w *world) tlsConfig(server bool) *controlchannel.Config {
-	own, other := identities()["client"], identities()["server"]
-	if server {
-		own, other = other, own
-	}
-	digest, _ := datachannel.LookupDigest("SHA256")
-	return &controlchannel.Config{
-		Server: server,
-		TLS:    w.trust(own, pki.Peer{Fingerprints: [][32]byte{other.fingerprint}, Server: !server}),
-		Options: Options{MTU: 1500, Proto: UDP, Keys: &KeyOptions{
-			Cipher: cipherNamed("AES-256-GCM"), Digest: digest, Server: server,
-		}}.String(),
-		Ciphers: ciphersNamed("AES-256-GCM", "AES-128-GCM", "CHACHA20-POLY1305"),
-		Digest:  digest,
-		Window: func() datachannel.Window {
-			return datachannel.NewWindow(datachannel.DefaultWindow, datachannel.DefaultLate)
-		},
-		Platform: "linux", MTU: 1600,
-		MaxPacket: 1250, HandWindow: time.Minute, TranWindow: time.Hour, Timeout: 2 * time.Second, RenegTime: time.Hour,
-		Random: rand.Reader,
-	}
-}
-
-func cipherNamed(name string) *datachannel.Cipher {
-	c, err := datachannel.LookupCipher(name)
-	if err != nil {
-		panic(err)
-	}
-	return c
-}
-
-func ciphersNamed(names ...string) (all []*datachannel.Cipher) {
-	for _, name := range names {
-		all = append(all, cipherNamed(name))
-	}
-	return all
-}
-
-const (
-	clientAddr   = "192.0.2.1:1194"
-	serverAddr   = "192.0.2.2:1194"
-	strangerAddr = "203.0.113.66:6666"
-)
-
-// pair makes a client and a server; change alters their configurations before they
-// begin.
-func (w *world) pair(change func(client, server *Config)) (client, server *end) {
-	c, s := Config{TLS: w.tlsConfig(false)}, Config{TLS: w.tlsConfig(true)}
-	if change != nil {
-		change(&c, &s)
-	}
-	server = w.add("server", serverAddr, clientAddr, s)
-	client = w.add("client", clientAddr, serverAddr, c)
-	return client, server
-}
-
-// both says when both ends can send.
-func both(a, b *end) func() bool { return func() bool { return a.ready() && b.ready() } }
-
-// meet lets two ends agree on keys within so long a time.
-func (w *world) meet(a, b *end, within time.Duration) {
-	w.t.Helper()
-	if !w.run(within, both(a, b)) {
-		w.t.Fatalf("no keys within %v: %v %v\n%s%s", within, a.errs, b.errs, a.log, b.log)
 	}
 }

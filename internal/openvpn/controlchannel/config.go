@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"tmelink/internal/occasion"
 	"tmelink/internal/openvpn/datachannel"
 )
 
@@ -42,5 +43,8 @@ type Config struct {
 	Single       bool          // --single-session: no second one
 
 	Random io.Reader
-	Log    *slog.Logger
+	// Failing bounds the log lines on negotiations that have failed, also those of
+	// Channels before this one; nil: this one's alone.
+	Failing *occasion.Occasion
+	Log     *slog.Logger
 }

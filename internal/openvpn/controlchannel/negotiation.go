@@ -106,10 +106,20 @@ func (n *negotiation) fail(err error, now time.Time) {
 	n.tls.close()
 }
 
+// late is the error of a negotiation that has taken too long. An OpenVPN that does not
+// believe a certificate begins anew without a word.
+func (n *negotiation) late(now time.Time) error {
+	after := now.Sub(n.began).Round(time.Second)
+	if n.stage == greeting {
+		return fmt.Errorf("the peer has not agreed on keys within %v (--hand-window): is it running, does it use the same keys, and does its firewall let the packets through?", after)
+	}
+	return fmt.Errorf("the peer has begun to agree on keys and not come to an end within %v (--hand-window): its log says why; if it says nothing of its own, its --ca or --peer-fingerprint must know this host's certificate, which must be valid and not revoked, and its clock be right", after)
+}
+
 // step is one round of tls_process_state in ssl.c.
 func (n *negotiation) step(now time.Time) (progress bool, err error) {
 	if n.stage < active && !now.Before(n.mustEnd) {
-		return false, fmt.Errorf("the peer has not agreed on keys within %v (--hand-window): is it running, does it use the same keys, and does its firewall let the packets through?", now.Sub(n.began).Round(time.Second))
+		return false, n.late(now)
 	}
 	if n.stage == greeting && n.out.empty() {
 		n.stage = shaking
@@ -117,6 +127,9 @@ func (n *negotiation) step(now time.Time) (progress bool, err error) {
 	server := n.session.channel.config.Server
 	if (n.stage == heard && !server || n.stage == said && server) && n.out.empty() && len(n.tls.out) == 0 {
 		n.stage, n.activeAt = active, now
+		if server { // the client has acknowledged all that makes the key
+			n.sendFrom = now
+		}
 	}
 	if p, ok := n.in.take(); ok {
 		progress = true

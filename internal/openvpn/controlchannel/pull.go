@@ -70,13 +70,14 @@ func (c *Channel) hear(s *session, record []byte, now time.Time) {
 	}
 }
 
-var errExit = errors.New("the peer has ended, and said so")
+// ErrExit is the end of a session whose peer has said that it ends.
+var ErrExit = errors.New("the peer has ended, and said so")
 
 // obey does what a message of the peer says (push.c); its error ends the channel.
 func (c *Channel) obey(s *session, text string, now time.Time) error {
 	word, rest, _ := strings.Cut(text, ",")
 	if word == "EXIT" {
-		return errExit
+		return ErrExit
 	}
 	if !c.config.Pull {
 		if word == "PUSH_REQUEST" {
@@ -96,9 +97,9 @@ func (c *Channel) obey(s *session, text string, now time.Time) error {
 	case "AUTH_PENDING":
 		wait := max(c.config.RenegTime/2, c.config.HandWindow)
 		for keyword := range strings.SplitSeq(rest, ",") {
-			var seconds int
-			if n, _ := fmt.Sscanf(keyword, "timeout %d", &seconds); n == 1 && seconds > 0 {
-				wait = min(wait, time.Duration(seconds)*time.Second)
+			text, ok := strings.CutPrefix(keyword, "timeout ")
+			if limit, err := seconds(text); ok && err == nil && limit > 0 {
+				wait = min(wait, limit)
 			}
 		}
 		s.pull.until = now.Add(wait)

@@ -61,7 +61,7 @@ func (q *sendQueue) due(now time.Time) *sending {
 		p := &q.packets[i]
 		if p.sent.IsZero() || p.behind >= acksBehind || !now.Before(p.again) {
 			if p.times++; p.behind < acksBehind {
-				p.wait = max(q.retry(), 2*p.wait)
+				p.wait = max(q.retry(), min(2*p.wait, 2*q.timeout))
 			}
 			p.sent, p.again, p.behind = now, now.Add(p.wait), 0
 			return p

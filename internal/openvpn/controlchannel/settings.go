@@ -131,12 +131,17 @@ func (s *settings) takeNetwork(name string, value func(int) string) (done bool, 
 	switch name {
 	case "ifconfig":
 		addr, ok := prefix4(value(0), value(1))
-		s.Network.Addr4 = addr
+		if ok {
+			s.Network.Addr4 = addr
+		}
 		return ok, nil
 	case "ifconfig-ipv6":
 		p, err := netip.ParsePrefix(value(0))
+		if err != nil || !p.Addr().Is6() {
+			return false, nil
+		}
 		s.Network.Addr6 = p
-		return err == nil && p.Addr().Is6(), nil
+		return true, nil
 	case "route-gateway":
 		s.gateway4, err = netip.ParseAddr(value(0))
 		return err == nil, nil

@@ -97,9 +97,10 @@ func LookupCipher(name string) (*Cipher, error) {
 type Digest struct {
 	Name string
 	new  func() hash.Hash
+	size int // bytes
 }
 
-var digests = []*Digest{{"SHA1", sha1.New}, {"SHA256", sha256.New}, {"SHA512", sha512.New}}
+var digests = []*Digest{{"SHA1", sha1.New, sha1.Size}, {"SHA256", sha256.New, sha256.Size}, {"SHA512", sha512.New, sha512.Size}}
 
 // LookupDigest finds a digest by OpenVPN's name, in capitals or not.
 func LookupDigest(name string) (*Digest, error) {
@@ -114,11 +115,11 @@ func LookupDigest(name string) (*Digest, error) {
 }
 
 // Size is that of the digest's result, in bytes.
-func (d *Digest) Size() int { return d.new().Size() }
+func (d *Digest) Size() int { return d.size }
 
 // HMAC makes the keyed hash of a direction: the key is as long as the result
 // (init_key_ctx in crypto.c).
-func (d *Digest) HMAC(half *keys.Half) hash.Hash { return hmac.New(d.new, half.HMAC[:d.Size()]) }
+func (d *Digest) HMAC(half *keys.Half) hash.Hash { return hmac.New(d.new, half.HMAC[:d.size]) }
 
 // Suite is what the packets of a key are sealed with.
 type Suite struct {
