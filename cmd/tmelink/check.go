@@ -63,11 +63,17 @@ func describe(w io.Writer, m *machine.Machine) {
 	}
 }
 
+// joined are words as they stand in a description; not those of several lines, which
+// are keys and certificates.
 func joined(words []tmesh.Word) string {
 	var b strings.Builder
 	for _, w := range words {
 		b.WriteByte(' ')
-		b.WriteString(tmesh.Quote(w.Text))
+		if strings.Contains(w.Text, "\n") {
+			b.WriteString("(inline)")
+		} else {
+			b.WriteString(tmesh.Quote(w.Text))
+		}
 	}
 	return b.String()
 }

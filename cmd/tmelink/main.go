@@ -83,7 +83,7 @@ func newRoot() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newRun(), newCheck(), newFmt(), newGraph(), newElements(), newKey(), newOpenVPN(), newMan())
+	root.AddCommand(newRun(), newCheck(), newFmt(), newGraph(), newElements(), newKey(), newPair(), newOpenVPN(), newMan())
 	return root
 }
 

@@ -61,6 +61,7 @@ func parse(name string, text []byte, words *int) (*File, Faults) {
 		p.file()
 	}
 	*words = p.wordsLeft
+	p.faults = withoutKeys(source, p.faults)
 	p.faults.Sort()
 	return p.into, p.faults
 }
