@@ -22,13 +22,14 @@ const (
 	NoKey                       // a link has no key for it: not yet, or not any more
 	Forged                      // not sealed with the link's key
 	Replayed                    // came a second time, or too late
+	Impaired                    // lost because the description asks for it
 	NumReasons
 )
 
 var reasonNames = [NumReasons]string{
 	"runt", "oversize", "malformed", "no-peer", "disconnected", "stranger", "control",
 	"queue-full", "send-failed", "filtered", "reflected", "kernel-drop", "interface-down",
-	"no-key", "forged", "replayed",
+	"no-key", "forged", "replayed", "impaired",
 }
 
 // String gives the word under which status and metrics show the reason.

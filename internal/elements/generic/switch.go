@@ -1,14 +1,18 @@
-// Package generic is the element type tme/generic/switch: an Ethernet switch
-// that joins any number of elements inside the process.
+// Package generic is the element types that join others inside the process and
+// need nothing of the host: tme/generic/switch, an Ethernet switch for any number
+// of elements, and tme/generic/impair, a long, slow or bad wire between two.
 //
 // Frames flow from the goroutine of the connection that brings them into the
 // queues of the ports that they go to, by one copy, and from there to the
-// goroutines of those ports' connections. The switch has no goroutine of its
-// own, opens nothing, and never waits: what a slow port's queue does not hold is
-// dropped and counted there. It changes no frame; super-frames pass whole.
+// goroutines of those ports' connections. Neither has a goroutine of its own,
+// opens anything, or lets a writer wait: what a queue does not hold is dropped
+// and counted. A switch changes no frame; super-frames pass it whole.
 //
-// switch.go is the element, table.go knows which address is behind which port,
+// switch.go is the switch, table.go knows which address is behind which port,
 // port.go decides where frames go, and queue.go holds them until they are read.
+// impair.go is the wire, impair_words.go what is asked of it, impair_fate.go
+// decides what becomes of each frame, impair_lane.go when it arrives,
+// impair_line.go holds it until then, and impair_port.go is where it comes and goes.
 package generic
 
 import (
