@@ -3,9 +3,11 @@
 package main
 
 import (
+	"net"
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -101,5 +103,41 @@ func TestOpenVPNCommand(t *testing.T) {
 	text, _ := os.ReadFile(said)
 	if got, want := string(text), "up tap0 10.0.77.1\ndown tap0 10.0.77.1\n"; got != want {
 		t.Errorf("the scripts said %q, want %q", got, want)
+	}
+}
+
+// TestOpenVPNHearsItsPeer: as long as the peer sends, --ping-exit does not end the
+// process and the status counts the socket's bytes; SIGUSR1 has the link begin anew.
+func TestOpenVPNHearsItsPeer(t *testing.T) {
+	peer, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer peer.Close()
+	own, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)}) // a free port
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := own.LocalAddr().(*net.UDPAddr).Port
+	own.Close()
+	status := filepath.Join(t.TempDir(), "status")
+	p := nstest.Start(t, "tmelink", "openvpn", "--dev", "null", "--local", "127.0.0.1", "--lport", strconv.Itoa(port),
+		"--remote", "127.0.0.1", strconv.Itoa(peer.LocalAddr().(*net.UDPAddr).Port), "--ping-exit", "3", "--status", status, "1")
+	p.Expect(t, "Initialization Sequence Completed", 20*time.Second)
+	begun := time.Now()
+	for anew := false; time.Since(begun) < 5*time.Second; time.Sleep(100 * time.Millisecond) {
+		peer.WriteToUDP(make([]byte, 60), &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port})
+		if !anew && time.Since(begun) > 4*time.Second {
+			anew = true
+			p.Signal(syscall.SIGUSR1)
+		}
+	}
+	p.Expect(t, "begun anew", 10*time.Second)
+	if text, _ := os.ReadFile(status); !regexp.MustCompile(`TCP/UDP read bytes,\d{3,}\n`).Match(text) {
+		t.Errorf("the status does not count what was received:\n%s", text)
+	}
+	p.Expect(t, "--ping-exit", 20*time.Second)
+	if err := p.Wait(t, 10*time.Second); err != nil {
+		t.Errorf("ended by --ping-exit: %v", err)
 	}
 }

@@ -15,7 +15,7 @@ import (
 
 // sealSpace is how much memory the packets of one Encode take: what a TAP brings at
 // once, and so little that it stays in the processor's cache until it is sent.
-const sealSpace = 256 << 10
+const sealSpace = 128 << 10
 
 // sealBuffers are those that no session holds.
 var sealBuffers = spare.New(func() *[]byte {
