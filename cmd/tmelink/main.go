@@ -101,6 +101,11 @@ func (e faultsError) Error() string { return e.faults.Error() }
 
 // load builds the machines of descriptions; log hears what they do.
 func load(files []string, log logging) (*lab.Lab, error) {
+	for _, f := range files {
+		if strings.HasSuffix(f, ".ovpn") {
+			return nil, fmt.Errorf("%s is an OpenVPN profile and no description: run it with `tmelink openvpn %[1]s`, or name it in a link's --config", f)
+		}
+	}
 	l, sources, faults := lab.Load(files, readDescription, log.logger, log.level)
 	if len(faults) > 0 {
 		return nil, faultsError{faults, sources}

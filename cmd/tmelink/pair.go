@@ -34,7 +34,7 @@ func newPair() *cobra.Command {
 			"without --force.",
 		Example: "  tmelink pair 192.0.2.1 192.0.2.2\n  tmelink pair alpha.example beta.example --proto tcp --port 443 --tap\n" +
 			"  tmelink pair alpha.example beta.example --openvpn beta.example",
-		Args:              cobra.ExactArgs(2),
+		Args:              twoHosts,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, hosts []string) error {
 			p.hosts, p.now = [2]string(hosts), time.Now()
@@ -167,4 +167,12 @@ func fileName(host string) string {
 		return '-'
 	}, host)
 	return strings.TrimLeft(name, "-")
+}
+
+// twoHosts says what is missing.
+func twoHosts(_ *cobra.Command, args []string) error {
+	if len(args) != 2 {
+		return fmt.Errorf("pair wants two hosts, as they reach each other: tmelink pair 192.0.2.1 192.0.2.2")
+	}
+	return nil
 }

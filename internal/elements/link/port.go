@@ -12,6 +12,7 @@ import (
 	"tmelink/internal/openvpn"
 	"tmelink/internal/spare"
 	"tmelink/internal/transport"
+	"tmelink/internal/transport/proxy"
 )
 
 // circuit is one connection or socket, and the session over it.
@@ -20,6 +21,7 @@ type circuit struct {
 	session *openvpn.Session
 	sending sync.Mutex    // held from when packets are sealed until they are sent
 	agreed  atomic.Bool   // there has been a key
+	through proxy.Target  // whom a proxy has reached, if there is one
 	lost    chan error    // holds the first error
 	asked   chan struct{} // holds the talker's wake-up
 }
@@ -186,6 +188,9 @@ func (p *port) send(c *circuit, frames []ethernet.Frame) (err error) {
 		frames = frames[n:]
 	}
 	c.session.Rest()
+	if c.session.Asked() { // a key has been used up
+		c.wake()
+	}
 	return err
 }
 
@@ -217,7 +222,7 @@ func (p *port) MaxFrame() int               { return p.maxFrame }
 // Counters are the drops, the kernel's until now included.
 func (p *port) Counters() *ethernet.Counters {
 	if c := p.circuit.Load(); c != nil {
-		if udp, ok := c.conn.(*transport.UDP); ok {
+		if udp, ok := c.conn.(interface{ CountDropped() }); ok {
 			udp.CountDropped()
 		}
 	}

@@ -119,8 +119,8 @@ func (c *Channel) replyTo(op byte, p body, wrapping Wrapping, remote sessionID, 
 // admit begins a session with a client.
 func (c *Channel) admit(op byte, packet []byte, wrapping Wrapping, id, remote sessionID, from netip.AddrPort, now time.Time) error {
 	if c.next != nil {
-		if now.Sub(c.next.heard) < stale {
-			return errors.New("another session is just being negotiated")
+		if c.next.primary.stage != failed && now.Sub(c.next.heard) < stale {
+			return nil // one at a time; the client repeats its packets
 		}
 		c.next.close()
 	}
