@@ -42,29 +42,39 @@ type TCP struct {
 // Dial connects to a peer. An error of the local address, or of what Socket asks
 // for, is a *BindError.
 func Dial(ctx context.Context, c TCPConfig, peer netip.AddrPort, timeout time.Duration) (*TCP, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	conn, err := c.dial(ctx, peer)
+	if err != nil {
+		return nil, err
+	}
+	return newTCP(conn, c), nil
+}
+
+func (c TCPConfig) dial(ctx context.Context, to netip.AddrPort) (*net.TCPConn, error) {
 	control := c.control(true)
 	var refused error
-	d := net.Dialer{Timeout: timeout, Control: func(network, address string, raw syscall.RawConn) error {
+	d := net.Dialer{Control: func(network, address string, raw syscall.RawConn) error {
 		refused = control(network, address, raw)
 		return refused
 	}}
 	if c.Local.IsValid() {
 		d.LocalAddr = net.TCPAddrFromAddrPort(c.Local)
 	}
-	conn, err := d.DialContext(ctx, network("tcp", peer.Addr()), peer.String())
+	conn, err := d.DialContext(ctx, network("tcp", to.Addr()), to.String())
 	if err != nil {
 		if bind, ok := asBindError("connect from tcp", c.Local, err); ok || refused != nil {
 			return nil, bind
 		}
-		return nil, fmt.Errorf("connect to tcp %v: %w", peer, withoutAddress(err))
+		return nil, fmt.Errorf("connect to tcp %v: %w", to, withoutAddress(err))
 	}
-	t := newTCP(conn.(*net.TCPConn), c)
+	tcp := conn.(*net.TCPConn)
 	if c.Local.Port() != 0 {
 		// A connection that this end closes would keep the pair of addresses
 		// busy for a minute, and the next one could not be made: reset it.
-		t.conn.SetLinger(0)
+		tcp.SetLinger(0)
 	}
-	return t, nil
+	return tcp, nil
 }
 
 func newTCP(conn *net.TCPConn, c TCPConfig) *TCP {

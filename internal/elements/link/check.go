@@ -25,7 +25,8 @@ func parse(args element.Args, dir string) (*config, error) {
 			c.given[w.Text] = w
 		}
 	}
-	faults := []error{args.Parse(c.options())}
+	wrong := args.Parse(c.options())
+	faults := []error{wrong}
 	if _, ok := c.given["--proto"]; !ok && len(c.remotes) > 0 && c.remotes[0].proto != nil {
 		c.proto = protocol{mode: c.remotes[0].proto.mode}
 	}
@@ -34,7 +35,10 @@ func parse(args element.Args, dir string) (*config, error) {
 	check(c.checkBinding(args.Pos))
 	check(c.checkRemotes())
 	check(c.checkTimers())
-	check(c.checkKeys())
+	check(c.checkProxy())
+	if wrong == nil { // else half of what the keys are made of may be missing
+		check(c.checkKeys())
+	}
 	if err := errors.Join(faults...); err != nil {
 		return nil, err
 	}
@@ -117,6 +121,9 @@ func (c *config) checkRemotes() error {
 		if err != nil {
 			continue
 		}
+		if c.proxied() {
+			continue // what can be reached from there is the proxy's matter
+		}
 		switch family := c.remoteFamily(r); {
 		case !family.Has(addr):
 			faults = append(faults, tmesh.Faultf(r.host.Pos, "--remote: %s is not an %s address, as the protocol wants", addr, family))
@@ -169,7 +176,7 @@ func (c *config) noteIdle(idle *[]tmesh.Word) {
 		return
 	}
 	var names []string
-	if c.proto.mode != openvpn.TCPClient {
+	if c.proto.mode != openvpn.TCPClient && !c.proxied() {
 		names = append(names, "--connect-timeout", "--server-poll-timeout")
 	}
 	if c.proto.mode == openvpn.TCPServer {

@@ -131,6 +131,8 @@ func (c *config) checkTLS() error {
 		bad("--explicit-exit-notify", "over TCP the peer notices anyway; leave it out")
 	case s.digest == nil:
 		bad("--auth", "packets must be authenticated; leave it out")
+	case s.versionMax != 0 && s.versionMax < s.versionMin:
+		bad("--tls-version-max", "it is below --tls-version-min; leave it out")
 	case c.has("--reneg-sec") && s.reneg != 0 && s.reneg < minReneg:
 		bad("--reneg-sec", "the next key would be begun before the last one is agreed on; it is 0 for never, or at least %v", minReneg)
 	}

@@ -217,7 +217,7 @@ func (l *Link) control(options string) *controlchannel.Config {
 		Pull: s.pull, Platform: runtime.GOOS, MTU: c.mtu, Settled: l.settled,
 		MaxPacket: s.maxPacket, HandWindow: s.hand, TranWindow: s.tran, Timeout: s.tlsTimeout,
 		RenegTime: s.reneg, RenegBytes: s.renegBytes, RenegPackets: s.renegPackets,
-		Single: s.single, Random: rand.Reader, Log: l.log,
+		Single: s.single, Random: rand.Reader, Failing: &l.failing, Log: l.log,
 	}
 	if config.Fallback == nil && !s.pull {
 		config.Fallback = s.cipher
@@ -258,7 +258,10 @@ func (c *config) stays() bool {
 		addr, err := netip.ParseAddr(host)
 		return host == "localhost" || err == nil && addr.IsLoopback()
 	}
-	return isLoopback(c.local) || slices.ContainsFunc(c.remotes, func(r remote) bool { return isLoopback(r.host.Text) })
+	if c.proxied() && !isLoopback(c.proxy.at.Host) {
+		return false
+	}
+	return !c.proxied() && isLoopback(c.local) || slices.ContainsFunc(c.remotes, func(r remote) bool { return isLoopback(r.host.Text) })
 }
 
 // keyOptionString is what the link's option string says of keys, nil for nothing.

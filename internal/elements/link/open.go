@@ -9,6 +9,7 @@ import (
 
 	"tmelink/internal/openvpn"
 	"tmelink/internal/transport"
+	"tmelink/internal/transport/proxy"
 )
 
 // opening is a circuit on its way: what open has made ready for connect.
@@ -18,7 +19,9 @@ type opening struct {
 	udp      *transport.UDP
 	listener *transport.Listener
 	tcp      transport.TCPConfig
-	peer     netip.AddrPort // of a tcp-client
+	peer     netip.AddrPort // of a tcp-client, or the proxy that leads to it
+	relayed  transport.RelayedConfig
+	through  proxy.Target
 }
 
 // open looks up the local address and the next remote, and opens the socket
@@ -75,6 +78,10 @@ func (l *Link) openSocket(ctx context.Context, local netip.AddrPort, peers []net
 	o = &opening{link: l, circuit: newCircuit(), tcp: transport.TCPConfig{
 		Socket: c.socket, Local: local, MaxPacket: limit, Counters: &l.port.counters, Log: l.log,
 	}}
+	if c.proxied() {
+		r := c.remotes[l.tour.at]
+		o.through = proxy.Target{Host: r.host.Text, Port: c.portOf(r)}
+	}
 	switch c.proto.mode {
 	case openvpn.UDP:
 		family := transport.Of(local.Addr())
@@ -85,12 +92,19 @@ func (l *Link) openSocket(ctx context.Context, local netip.AddrPort, peers []net
 		if c.security.keyed() {
 			introduce = o.circuit.introduce
 		}
-		o.udp, err = transport.OpenUDP(ctx, transport.UDPConfig{
+		config := transport.UDPConfig{
 			Introduce: introduce,
 			Socket:    c.socket, Local: local, Float: c.float, Plain: c.noOffload, MaxPacket: limit,
 			Remotes:  slices.DeleteFunc(peers, func(p netip.AddrPort) bool { return !family.Has(p.Addr()) }),
 			Counters: &l.port.counters, Log: l.log,
-		})
+		}
+		if c.proxied() {
+			o.relayed = transport.RelayedConfig{
+				UDP: config, Proxy: peers[0], SOCKS: *c.proxy.socks, Remote: o.through, Timeout: c.connectTimeout,
+			}
+			break
+		}
+		o.udp, err = transport.OpenUDP(ctx, config)
 	case openvpn.TCPServer:
 		o.listener, err = transport.Listen(ctx, o.tcp)
 	case openvpn.TCPClient:
@@ -110,6 +124,7 @@ func (o *opening) connect(ctx context.Context) (*circuit, error) {
 		return nil, err
 	}
 	o.circuit.conn = conn
+	o.circuit.through = o.through
 	if o.circuit.session, err = o.link.session(time.Now()); err != nil {
 		conn.Close()
 		return nil, err
@@ -135,6 +150,9 @@ func (o *opening) conn(ctx context.Context) (transport.Conn, error) {
 			return nil, err
 		}
 		return conn, nil
+	}
+	if l.config.proxied() {
+		return o.connThrough(ctx)
 	}
 	l.log.Info("connecting", "peer", o.peer)
 	conn, err := transport.Dial(ctx, o.tcp, o.peer, l.config.connectTimeout)

@@ -59,6 +59,7 @@ type config struct {
 	network6              bool
 	security              security
 	keyring               keyring
+	proxy                 proxyWords
 	dir                   string // against which file names count
 
 	given map[string]tmesh.Word // every option that was given, well or badly, by its name
@@ -130,7 +131,7 @@ func (c *config) options() []element.Option {
 				}
 				return err
 			}},
-		{Name: "--connect-timeout", Values: "SECONDS", Doc: "How long a tcp-client waits for one connection, 120 if not given.",
+		{Name: "--connect-timeout", Values: "SECONDS", Doc: "How long a tcp-client waits for one connection, 120 if not given; that is also how long a proxy may take for its answer.",
 			Set: c.setConnectTimeout},
 		{Name: "--server-poll-timeout", Values: "SECONDS", Doc: "The older name of --connect-timeout.",
 			Set: c.setConnectTimeout},
@@ -184,6 +185,7 @@ func (c *config) options() []element.Option {
 			}},
 	}
 	options = append(options, c.keyOptions()...)
+	options = append(options, c.proxyOptions()...)
 	options = append(options, withoutEffect()...)
 	options = append(options, refused()...)
 	return options

@@ -23,6 +23,9 @@ func (l *Link) Sketch() element.Sketch {
 		}
 		s.Detail = append(s.Detail, "→ "+net.JoinHostPort(r.host.Text, fmt.Sprint(port)))
 	}
+	if c.proxied() {
+		s.Detail = append(s.Detail, "through "+c.proxy.name())
+	}
 	if len(c.remotes) == 0 {
 		s.Detail = append(s.Detail, "→ whoever sends")
 	}

@@ -1,6 +1,7 @@
 package link
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -14,6 +15,7 @@ import (
 // (next_connection_entry in its init.c): all addresses of a name, then the next
 // name; but once a peer has been there, it is tried again first.
 type tour struct {
+	through  string // the option that names the hosts; "": --remote
 	remotes  []target
 	at       int              // the remote whose addresses are tried
 	addrs    []netip.AddrPort // of it
@@ -32,9 +34,13 @@ type target struct {
 type resolver func(ctx context.Context, host string, family transport.Family) ([]netip.Addr, error)
 
 func newTour(c *config) tour {
-	t := tour{at: -1}
+	t := tour{through: c.proxy.option, at: -1}
 	for _, r := range c.remotes {
-		t.remotes = append(t.remotes, target{r.host.Text, c.portOf(r), c.remoteFamily(r)})
+		to := target{r.host.Text, c.portOf(r), c.remoteFamily(r)}
+		if c.proxied() { // all remotes are reached at its addresses
+			to.host, to.port = c.proxy.at.Host, c.proxy.at.Port
+		}
+		t.remotes = append(t.remotes, to)
 	}
 	return t
 }
@@ -75,7 +81,7 @@ func (t *tour) lookUp(ctx context.Context, resolve resolver, usable func(netip.A
 	t.addrs, t.next = nil, 0
 	addrs, err := resolve(ctx, r.host, r.family)
 	if err != nil {
-		return fmt.Errorf("--remote: %w", err)
+		return fmt.Errorf("%s: %w", t.option(), err)
 	}
 	for _, a := range addrs {
 		if usable(a) {
@@ -83,10 +89,13 @@ func (t *tour) lookUp(ctx context.Context, resolve resolver, usable func(netip.A
 		}
 	}
 	if len(t.addrs) == 0 {
-		return fmt.Errorf("--remote: %s has addresses (%v), but none of the family of --local", r.host, addrs)
+		return fmt.Errorf("%s: %s has addresses (%v), but none of the family of --local", t.option(), r.host, addrs)
 	}
 	return nil
 }
+
+// option is what names the hosts.
+func (t *tour) option() string { return cmp.Or(t.through, "--remote") }
 
 // arrived notes that the peer was there at the last step.
 func (t *tour) arrived() {

@@ -11,7 +11,7 @@ const (
 	notYetKeys = "it is not carried out; leave it out"
 	notHere    = "which ways of TLS to use is for the library to choose, which takes the safe ones only; leave it out"
 	notYetWire = "it changes what is sent on the wire, and is not carried out by this version; leave it out at both ends"
-	notYetPath = "proxies and shared ports are not carried out by this version"
+	notYetPath = "shared ports are not carried out by this version"
 	notServer  = "it belongs to OpenVPN's server mode; a link has one peer"
 	noDevice   = "a link has no device of its own; give it to the TAP, a tme/host/openvpn/tun/tap, that the link is connected to"
 	noRoutes   = "a link sets no routes; set them on the host, or on what the link is connected to"
@@ -36,8 +36,7 @@ var refusedWords = map[string]string{
 	notHere: `tls-cipher tls-ciphersuites tls-groups ecdh-curve`,
 	notYetWire: `fragment mtu-dynamic compress comp-lzo comp-noadapt shaper mtu-test
 		mtu-disc passtos multihome tun-mtu-extra client-nat`,
-	notYetPath: `http-proxy http-proxy-option http-proxy-override http-proxy-retry http-proxy-timeout
-		http-proxy-user-pass socks-proxy socks-proxy-retry port-share`,
+	notYetPath: `port-share`,
 	notServer: `server server-bridge server-ipv6 pull-filter push push-continuation push-peer-info
 		push-remove push-reset client-config-dir client-connect client-crresponse client-disconnect
 		client-to-client ccd-exclusive client-cert-not-required verify-client-cert opt-verify duplicate-cn
@@ -60,7 +59,7 @@ var refusedWords = map[string]string{
 		session-timeout allow-nonadmin msg-channel tmp-dir`,
 	noEnding:  `ping-exit inactive`,
 	noScripts: `ipchange plugin`,
-	noTuning:  `remote-random remote-random-hostname proto-force gremlin`,
+	noTuning:  `http-proxy-override remote-random remote-random-hostname proto-force gremlin`,
 	noFile:    `connection parameter ignore-unknown-option ip-remote-hint`,
 	noAction: `help version show-adapters show-ciphers show-curves show-digests show-engines show-gateway
 		show-groups show-net show-pkcs11-ids show-tls show-valid-subnets`,
@@ -91,6 +90,9 @@ var idleWords = []element.Option{
 	{Name: "--disable-occ", Doc: "A link asks nobody for his options anyway."},
 	{Name: "--disable-dco", Doc: "The kernel's OpenVPN module is not used."},
 	{Name: "--tun-ipv6", Doc: "Ethernet carries IPv6 anyway."},
+	{Name: "--http-proxy-retry", Doc: "After a proxy's refusal it is tried again anyway."},
+	{Name: "--socks-proxy-retry", Doc: "After a proxy's refusal it is tried again anyway."},
+	{Name: "--http-proxy-timeout", Values: "[SECONDS]", Doc: "It is --connect-timeout that says how long a proxy may take."},
 	{Name: "--topology", Values: "[NAME]", Doc: "It has no meaning for a TAP."},
 	{Name: "--ifconfig-noexec", Doc: "A link configures no interface anyway."},
 	{Name: "--script-security", Values: "[LEVEL] [METHOD]", Doc: "A link runs no programs."},

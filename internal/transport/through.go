@@ -1,0 +1,75 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"time"
+
+	"tmelink/internal/transport/proxy"
+)
+
+// DialThrough is Dial by way of a proxy, which is at an address and has to reach the
+// peer itself. The timeout is for all of it.
+func DialThrough(ctx context.Context, c TCPConfig, at netip.AddrPort, by proxy.Connector, peer proxy.Target, timeout time.Duration) (*TCP, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	way := &way{ctx: ctx, config: c, at: at, timeout: timeout}
+	conn, err := by.Connect(way.dial, peer)
+	if err = way.end(err); err != nil {
+		return nil, way.explain(peer, err)
+	}
+	return newTCP(conn.(*net.TCPConn), c), nil
+}
+
+// way is a talk with a proxy, which has to come to its end before ctx does.
+type way struct {
+	ctx     context.Context
+	config  TCPConfig
+	at      netip.AddrPort
+	timeout time.Duration
+	conn    *net.TCPConn // the last one
+	stop    func() bool
+}
+
+// dial connects to the proxy.
+func (w *way) dial() (net.Conn, error) {
+	if err := w.end(nil); err != nil {
+		return nil, err
+	}
+	conn, err := w.config.dial(w.ctx, w.at)
+	if err != nil {
+		return nil, err
+	}
+	w.conn = conn
+	w.stop = context.AfterFunc(w.ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+	return conn, nil
+}
+
+// end takes the time limit off the last connection, whose talk ended with err. It
+// gives an error if the limit was reached in the last moment.
+func (w *way) end(err error) error {
+	if w.stop == nil || w.stop() || err != nil {
+		w.stop = nil
+		return err
+	}
+	w.conn.Close()
+	return os.ErrDeadlineExceeded
+}
+
+// explain says what the proxy was asked for, and whether it was too slow.
+func (w *way) explain(peer proxy.Target, err error) error {
+	var bind *BindError
+	switch {
+	case errors.As(err, &bind):
+		return err
+	case errors.Is(err, os.ErrDeadlineExceeded) && w.ctx.Err() == context.DeadlineExceeded:
+		err = fmt.Errorf("it has not answered within %v (--connect-timeout)", w.timeout)
+	case w.ctx.Err() == context.Canceled:
+		err = w.ctx.Err()
+	}
+	return fmt.Errorf("reach %v through the proxy %v: %w", peer, w.at, err)
+}
