@@ -11,6 +11,9 @@ import (
 // TestMain lets the test binary be the programs that the tests start: tmelink
 // itself, with the element type tme/test/probe added, and small peers for it.
 func TestMain(m *testing.M) {
+	if os.Getenv("GORACE") == "" { // else each of them waits for a second at its end
+		os.Setenv("GORACE", "atexit_sleep_ms=0")
+	}
 	testscript.Main(m, map[string]func(){
 		"tmelink":  main,
 		"udpcount": udpCount,
