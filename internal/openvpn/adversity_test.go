@@ -83,6 +83,45 @@ func TestServerRestarts(t *testing.T) {
 	}
 }
 
+// A server that knows where its client is has it begin anew after a restart, long before
+// the client would notice by itself; but one with tls-crypt-v2 does not have its
+// client's key then.
+func TestServerHasTheClientBeginAnew(t *testing.T) {
+	for _, wr := range wrappings(t) {
+		t.Run(wr.name, func(t *testing.T) {
+			w := newWorld(t, 1)
+			client, server := w.pair(func(c, s *Config) {
+				c.TLS.Wrapping, s.TLS.Wrapping = wr.client, wr.server
+				s.TLS.KnowsPeer = true
+			})
+			w.meet(client, server, time.Second)
+			before := server.session
+			server.begin()
+			if server.session == before {
+				t.Fatal("the server has not begun anew")
+			}
+			can := wr.server.ServerV2 == nil
+			w.run(5*time.Second, server.ready)
+			if server.ready() != can || can && !w.flows(client, server) || client.begun != 1 {
+				t.Errorf("the server has a key: %v, want %v; the client has begun %d times\n%s%s", server.ready(), can, client.begun, client.log, server.log)
+			}
+		})
+	}
+}
+
+// A client that is heard is not told to begin anew.
+func TestServerLeavesAClientThatIsHeard(t *testing.T) {
+	w := newWorld(t, 1)
+	client, server := w.pair(func(c, s *Config) { s.TLS.KnowsPeer = true })
+	w.meet(client, server, 500*time.Millisecond)
+	w.run(20*time.Millisecond, nil)
+	sent := w.path("server", "client").count
+	w.run(20*time.Second, nil)
+	if now := w.path("server", "client").count; now != sent || !w.flows(client, server) {
+		t.Errorf("the server has sent %d packets since", now-sent)
+	}
+}
+
 // A peer that restarts after any number of packets of a handshake is met all the same.
 func TestRestartInMidHandshake(t *testing.T) {
 	for _, wr := range wrappings(t)[3:] {

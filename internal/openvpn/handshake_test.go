@@ -191,7 +191,10 @@ func TestHandshakeOverBadPaths(t *testing.T) {
 							p.damage = loss / 4
 						}
 					}
-					client, server := w.pair(func(c, s *Config) { c.TLS.Wrapping, s.TLS.Wrapping = wr.client, wr.server })
+					client, server := w.pair(func(c, s *Config) {
+						c.TLS.Wrapping, s.TLS.Wrapping = wr.client, wr.server
+						s.TLS.KnowsPeer = seed%2 == 1
+					})
 					w.meet(client, server, time.Minute)
 					took = append(took, w.now.Sub(start))
 					client.chat(10*time.Millisecond, time.Second)

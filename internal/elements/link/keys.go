@@ -212,7 +212,7 @@ func (l *Link) control(options string) *controlchannel.Config {
 		return nil
 	}
 	config := &controlchannel.Config{
-		Server: s.server, Wrapping: c.keyring.wrapping, TLS: l.tlsConfig(), Options: options,
+		Server: s.server, KnowsPeer: len(c.remotes) > 0 && !c.proto.tcp(), Wrapping: c.keyring.wrapping, TLS: l.tlsConfig(), Options: options,
 		Ciphers: s.ciphers, Fallback: s.fallback, Digest: s.digest, Window: s.newWindow,
 		Pull: s.pull, Platform: runtime.GOOS, MTU: c.mtu, Settled: l.settled,
 		MaxPacket: s.maxPacket, HandWindow: s.hand, TranWindow: s.tran, Timeout: s.tlsTimeout,

@@ -31,6 +31,9 @@ type Channel struct {
 	odd     occasion.Occasion  // of log lines on packets
 	failing *occasion.Occasion // and on negotiations
 	moved   netip.AddrPort
+
+	anew      time.Time // when the peer is told to begin anew; zero: not any more
+	timesAnew int
 }
 
 // Packet is a packet for the peer.
@@ -67,10 +70,14 @@ func New(c Config, slots *datachannel.Slots, now time.Time) (*Channel, error) {
 	if _, err := io.ReadFull(c.Random, ch.secret[:]); err != nil {
 		return nil, err
 	}
-	if !c.Server {
-		if err := ch.start(now); err != nil {
-			return nil, err
+	if c.Server {
+		if c.KnowsPeer {
+			ch.anew = now.Add(firstAnew)
 		}
+		return ch, nil
+	}
+	if err := ch.start(now); err != nil {
+		return nil, err
 	}
 	return ch, nil
 }
@@ -178,6 +185,9 @@ func (c *Channel) input(packet []byte, from netip.AddrPort, now time.Time) (hear
 // again at the latest; zero: when there has been Input.
 func (c *Channel) Output(now time.Time) (p Packet, ok bool, again time.Time) {
 	c.now = now
+	if !c.anew.IsZero() && !now.Before(c.anew) {
+		c.beginAnew(now)
+	}
 	if len(c.replies) > 0 {
 		p, c.replies = c.replies[0], c.replies[1:]
 		return p, true, now
@@ -201,7 +211,7 @@ func (c *Channel) Output(now time.Time) (p Packet, ok bool, again time.Time) {
 			again = earlier(again, s.wake(now))
 		}
 	}
-	return p, false, again
+	return p, false, earlier(again, c.anew)
 }
 
 // settle does what follows from how far a session has come.

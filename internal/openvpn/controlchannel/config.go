@@ -12,8 +12,10 @@ import (
 
 // Config is what a Channel is made of. Names in its comments are OpenVPN's options.
 type Config struct {
-	Server   bool // --tls-server; else --tls-client
-	Wrapping Wrapping
+	Server bool // --tls-server; else --tls-client
+	// KnowsPeer says that a server's packets reach the peer before it is heard.
+	KnowsPeer bool
+	Wrapping  Wrapping
 	// TLS has certificates and checks; it says who is let in. Its clock is
 	// replaced.
 	TLS     *tls.Config

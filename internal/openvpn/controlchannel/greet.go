@@ -30,6 +30,7 @@ func (c *Channel) answered(packet []byte, remote sessionID, from netip.AddrPort,
 	s := c.next
 	switch {
 	case s != nil && s.remote == (sessionID{}): // it waits for this
+	case s != nil && s.primary.stage == greeting && p.acked == s.id: // see beginAnew
 	case len(p.acks) > 0: // it answers a session that has ended
 		return false, nil
 	case s != nil && now.Sub(s.heard) < stale:
@@ -101,6 +102,34 @@ func (c *Channel) greet(op byte, packet []byte, remote sessionID, from netip.Add
 		return c.admit(op, packet, wrapping, p.acked, remote, from, now)
 	}
 	return nil // of a session that has ended
+}
+
+// A server that knows where its client is tells it, when it has begun, that a session
+// from before is of no use any more, unless the client is heard first: after
+// firstAnew, and then twice as long each time.
+const (
+	firstAnew = time.Second
+	mostAnew  = 3 // times
+)
+
+// beginAnew has the client begin a session, by a first packet that answers none. What
+// the client answers to it is answered as any client's first packet is, with another
+// session id, so that nothing need be kept.
+func (c *Channel) beginAnew(now time.Time) {
+	c.anew = time.Time{}
+	if c.current != nil || c.next != nil || c.config.Wrapping.ServerV2 != nil {
+		return
+	}
+	id, err := c.newID()
+	if err != nil {
+		return // it is not needed, only quicker
+	}
+	if c.timesAnew++; c.timesAnew < mostAnew {
+		c.anew = now.Add(firstAnew << c.timesAnew)
+	}
+	// A packet of a second ago is no obstacle to the answer that follows it at once.
+	wrap := c.config.Wrapping.newWrapper(true, 1)
+	c.replies = append(c.replies, Packet{Data: wrap.wrap(nil, opHardServer<<3, id, body{}.append(nil, opHardServer), now.Add(-time.Second))})
 }
 
 // replyTo answers a client's first packet.
