@@ -156,3 +156,56 @@ func TestOldKeyExpires(t *testing.T) {
 		}
 	}
 }
+
+// isolated has two ends agree up to the client's last acknowledgement, which is lost
+// like all that the server repeats; letThrough ends that for the client's packets.
+func isolated(w *world, change func(c, s *Config)) (client, server *end, letThrough func()) {
+	client, server = w.pair(change)
+	ack := func(p []byte) bool { return p[0]>>3 == 5 }
+	w.path("client", "server").refuse = ack
+	w.path("server", "client").refuse = func(p []byte) bool { return client.ready() && controlchannel.IsControl(p[0]) }
+	w.run(time.Second, client.ready)
+	return client, server, func() { w.path("client", "server").refuse = nil }
+}
+
+func TestLastAcknowledgementIsRepeated(t *testing.T) {
+	w := newWorld(t, 1)
+	client, server, letThrough := isolated(w, nil)
+	w.run(500*time.Millisecond, nil)
+	if !client.ready() || server.ready() {
+		t.Fatalf("ready: client %v, server %v", client.ready(), server.ready())
+	}
+	letThrough()
+	if !w.run(3*time.Second, server.ready) || !w.flows(client, server) {
+		t.Errorf("the server has no key:\n%s%s", client.log, server.log)
+	}
+}
+
+// A client may begin the next key before the server has this one, of which it does not
+// know.
+func TestRenewalBeforeThePeerHasTheKey(t *testing.T) {
+	const every = 4 * time.Second
+	w := newWorld(t, 1)
+	client, server, letThrough := isolated(w, func(c, s *Config) { c.TLS.RenegTime, s.TLS.RenegTime = every, every })
+	asked := client.unasked
+	w.run(3*every/2, nil)
+	if server.ready() {
+		t.Fatal("the server has a key")
+	}
+	if n := client.unasked - asked; n > 20 {
+		t.Errorf("the client has sent %d packets meanwhile", n)
+	}
+	letThrough()
+	if !w.run(5*time.Second, server.ready) {
+		t.Fatalf("the server has no key:\n%s%s", client.log, server.log)
+	}
+	w.path("server", "client").refuse = nil
+	w.run(every, nil)
+	client.chat(10*time.Millisecond, 3*every)
+	server.chat(10*time.Millisecond, 3*every)
+	w.run(4*every, nil)
+	w.all(client, server)
+	if client.renewed() == 0 || server.renewed() == 0 {
+		t.Error("the keys were not renewed afterwards")
+	}
+}

@@ -44,6 +44,7 @@ type negotiation struct {
 	peer       hello
 	key        *datachannel.Key
 	resendsKey bool // the first packet of TLS carries the client's wrapped key
+	reminded   int  // how often: see reminder
 }
 
 // begin starts a negotiation; op is the opcode of our first packet, 0 if the peer
@@ -280,6 +281,33 @@ func (n *negotiation) worn(now time.Time) bool {
 	c := n.session.channel.config
 	return c.RenegTime > 0 && now.Sub(n.activeAt) >= c.RenegTime ||
 		n.key.Worn.Load()
+}
+
+// A client's last acknowledgement may be lost, for which an OpenVPN that is the server
+// waits 2 s and then twice as long each time; until then it has no key, and understands
+// nothing of a next one. So the acknowledgement is repeated until the server has used
+// the key: after firstReminder, and then twice as long each time.
+const (
+	firstReminder = time.Second
+	mostReminders = 6
+)
+
+// reminder is when the last acknowledgement is to be repeated, zero for never.
+func (n *negotiation) reminder() time.Time {
+	if n.session.channel.config.Server || n.reminded == mostReminders || n.activeAt.IsZero() || n.key == nil || n.key.Heard.Load() {
+		return time.Time{}
+	}
+	return n.activeAt.Add(firstReminder<<(n.reminded+1) - firstReminder)
+}
+
+// remind says whether it is time to repeat the last acknowledgement.
+func (n *negotiation) remind(now time.Time) bool {
+	at := n.reminder()
+	if at.IsZero() || now.Before(at) {
+		return false
+	}
+	n.reminded++
+	return true
 }
 
 // version is that of TLS, for the log.

@@ -191,7 +191,7 @@ func (s *session) packetOf(n *negotiation, now time.Time) []byte {
 	if p := n.out.due(now); p != nil {
 		op = p.op
 		b = body{acks: n.acks.take(maxAcksBeside), id: p.id, payload: p.payload}
-	} else if len(n.acks.due) > 0 {
+	} else if len(n.acks.due) > 0 || n.remind(now) {
 		if n.resendsKey && n.out.next == 1 {
 			// An acknowledgement alone would be lost on a server that waits for
 			// the wrapped key: an empty packet carries both.
@@ -213,7 +213,7 @@ func (s *session) packetOf(n *negotiation, now time.Time) []byte {
 // wake is when there will be something to do, at the earliest; zero: not by itself.
 func (s *session) wake(now time.Time) time.Time {
 	n := s.primary
-	at := earlier(n.out.wake(), s.pull.again)
+	at := earlier(earlier(n.out.wake(), s.pull.again), n.reminder())
 	switch c := s.channel.config; {
 	case n.stage < active || n.stage == failed:
 		at = earlier(at, n.mustEnd)
@@ -224,7 +224,7 @@ func (s *session) wake(now time.Time) time.Time {
 		at = earlier(at, n.activeAt.Add(c.RenegTime))
 	}
 	if s.lame != nil {
-		at = earlier(earlier(at, s.lame.diesAt), s.lame.out.wake())
+		at = earlier(earlier(earlier(at, s.lame.diesAt), s.lame.out.wake()), s.lame.reminder())
 		if now.Before(n.sendFrom) {
 			at = earlier(at, n.sendFrom)
 		}
