@@ -158,11 +158,11 @@ func TestOldKeyExpires(t *testing.T) {
 }
 
 // isolated has two ends agree up to the client's last acknowledgement, which is lost
-// like all that the server repeats; letThrough ends that for the client's packets.
+// like all that the server repeats, and like a next key that the client begins;
+// letThrough ends that for the client's packets.
 func isolated(w *world, change func(c, s *Config)) (client, server *end, letThrough func()) {
 	client, server = w.pair(change)
-	ack := func(p []byte) bool { return p[0]>>3 == 5 }
-	w.path("client", "server").refuse = ack
+	w.path("client", "server").refuse = func(p []byte) bool { return p[0]>>3 == 5 || p[0]>>3 == 3 }
 	w.path("server", "client").refuse = func(p []byte) bool { return client.ready() && controlchannel.IsControl(p[0]) }
 	w.run(time.Second, client.ready)
 	return client, server, func() { w.path("client", "server").refuse = nil }
@@ -207,5 +207,46 @@ func TestRenewalBeforeThePeerHasTheKey(t *testing.T) {
 	w.all(client, server)
 	if client.renewed() == 0 || server.renewed() == 0 {
 		t.Error("the keys were not renewed afterwards")
+	}
+}
+
+// An OpenVPN that is the client acknowledges nothing of a negotiation after it has begun
+// the next. That the server's hello has come it then tells by what it does.
+func TestServerConcludesWhatTheClientHas(t *testing.T) {
+	for name, c := range map[string]struct {
+		refused func(p []byte) bool // once the client has the key
+		frames  bool
+	}{
+		"frames under the key":   {func(p []byte) bool { return controlchannel.IsControl(p[0]) }, true},
+		"it begins the next key": {func(p []byte) bool { return controlchannel.IsControl(p[0]) && p[0]&7 == 0 }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, wr := range wrappings(t) {
+				w := newWorld(t, 1)
+				client, server := w.pair(func(c, s *Config) {
+					c.TLS.Wrapping, s.TLS.Wrapping = wr.client, wr.server
+					c.TLS.RenegTime = 4 * time.Second
+				})
+				ack := func(p []byte) bool { return p[0]>>3 == 5 }
+				w.path("client", "server").refuse = ack
+				w.run(time.Second, client.ready)
+				w.path("client", "server").refuse = c.refused
+				w.run(200*time.Millisecond, nil)
+				if server.ready() {
+					t.Fatal("the server has a key")
+				}
+				if c.frames {
+					client.chat(100*time.Millisecond, time.Second)
+				}
+				if !w.run(9*time.Second, server.ready) {
+					t.Errorf("%s: the server has no key:\n%s%s", wr.name, client.log, server.log)
+				}
+				w.path("client", "server").refuse = nil
+				if !w.run(20*time.Second, both(client, server)) || !w.flows(client, server) {
+					t.Errorf("%s: nothing flows:\n%s%s", wr.name, client.log, server.log)
+				}
+				w.close()
+			}
+		})
 	}
 }

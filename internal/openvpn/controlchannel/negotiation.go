@@ -125,6 +125,9 @@ func (n *negotiation) step(now time.Time) (progress bool, err error) {
 	if n.stage == greeting && n.out.empty() {
 		n.stage = shaking
 	}
+	if n.key != nil && n.key.Heard.Load() {
+		n.conclude()
+	}
 	server := n.session.channel.config.Server
 	if (n.stage == heard && !server || n.stage == said && server) && n.out.empty() && len(n.tls.out) == 0 {
 		n.stage, n.activeAt = active, now
@@ -152,6 +155,15 @@ func (n *negotiation) step(now time.Time) (progress bool, err error) {
 		}
 	}
 	return n.flush() || progress, nil
+}
+
+// conclude takes up that the peer has the key, and so all that we have sent: its
+// acknowledgement may be lost, and an OpenVPN that has begun the next key repeats it no
+// more.
+func (n *negotiation) conclude() {
+	if n.key != nil && n.stage < active && len(n.tls.out) == 0 {
+		n.out.packets = nil
+	}
 }
 
 // exchange writes our hello and reads the peer's: the client's comes first.

@@ -79,8 +79,15 @@ func (s *session) receive(op, keyID byte, packet []byte, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	if op == opSoftReset && keyID == nextKeyID(s.primary.keyID) && s.primary.stage == keyed {
-		s.renegotiate(now)
+	if op == opSoftReset && keyID == nextKeyID(s.primary.keyID) {
+		if s.primary.stage < active { // who begins the next key has this one
+			s.primary.conclude()
+			s.primary.proceed(now)
+			s.channel.settle(s, now)
+		}
+		if s.primary.stage == keyed {
+			s.renegotiate(now)
+		}
 	}
 	s.heard = now
 	switch {
