@@ -122,6 +122,24 @@ func TestServerLeavesAClientThatIsHeard(t *testing.T) {
 	}
 }
 
+// A client that has begun by itself is not told to begin anew, also when its next packets
+// are lost: an OpenVPN would take what it has been answered for another session's.
+func TestServerLeavesAClientThatHasBegun(t *testing.T) {
+	w := newWorld(t, 1)
+	answers := 0
+	w.path("server", "client").hook = func(p []byte) {
+		if p[0]>>3 == 8 {
+			answers++
+		}
+	}
+	w.script("client->server 2-40 drop")
+	w.pair(func(c, s *Config) { s.TLS.KnowsPeer = true })
+	w.run(10*time.Second, nil)
+	if answers != 1 {
+		t.Errorf("the server has begun %d sessions, want 1", answers)
+	}
+}
+
 // A peer that restarts after any number of packets of a handshake is met all the same.
 func TestRestartInMidHandshake(t *testing.T) {
 	for _, wr := range wrappings(t)[3:] {

@@ -92,6 +92,7 @@ func (c *Channel) greet(op byte, packet []byte, remote sessionID, from netip.Add
 	if c.config.Single && c.current != nil {
 		return errSingle
 	}
+	c.anew = time.Time{} // it has begun by itself, and would be led astray
 	switch {
 	case op == opHardClientV3 && !early:
 		return c.admit(op, packet, wrapping, c.cookie(from, remote, now, 0), remote, from, now)
