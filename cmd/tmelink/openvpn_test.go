@@ -83,14 +83,26 @@ func bothWays(t *testing.T, h1, h2 *nstest.Host) {
 	if !ready {
 		t.Fatal("host 2 does not answer through the link")
 	}
+	h2.Run("ping", "-c", "3", "-i", "0.2", "-W", "5", "10.0.77.1")
+	h1.Run("ping", "-c", "3", "-i", "0.2", "-W", "5", "10.0.77.2")
+	carry(t, h1, h2, size, 30*time.Second)
+}
+
+// carry brings as many bytes through the link in each direction, each within a time,
+// and compares them by checksum.
+func carry(t *testing.T, h1, h2 *nstest.Host, size int, within time.Duration) {
+	t.Helper()
 	for _, way := range []struct {
 		from, to *nstest.Host
 		addr     string
 	}{{h1, h2, "10.0.77.1"}, {h2, h1, "10.0.77.2"}} {
-		way.to.Run("ping", "-c", "3", "-i", "0.2", "-W", "5", way.addr)
 		server := way.from.Start("tcpserve", way.addr+":7000", fmt.Sprint(size))
 		server.Expect(t, "ready", 10*time.Second)
-		if got, want := way.to.Run("tcpfetch", way.addr+":7000"), fetched(size); got != want {
+		fetch := way.to.Start("tcpfetch", way.addr+":7000")
+		if err := fetch.Wait(t, within); err != nil {
+			t.Errorf("from %s: %v", way.addr, err)
+		}
+		if got, want := fetch.Output(), fetched(size); got != want {
 			t.Errorf("from %s: got %s, want %s", way.addr, got, want)
 		}
 		server.Stop()
