@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"path/filepath"
@@ -8,6 +9,7 @@ import (
 	"strings"
 
 	"tmelink/internal/element"
+	"tmelink/internal/elements/link"
 	"tmelink/internal/openvpn/profile"
 	"tmelink/internal/tmesh"
 )
@@ -55,9 +57,9 @@ func (w *openvpnWords) statements() []tmesh.Statement {
 	if w.null {
 		other = make(nullName, nullType, nil)
 	}
-	link := make(linkName, linkType, w.link)
-	link.Other = &tmesh.End{Name: other.Name}
-	return []tmesh.Statement{other, link}
+	cable := make(linkName, linkType, w.link)
+	cable.Other = &tmesh.End{Name: other.Name}
+	return []tmesh.Statement{other, cable}
 }
 
 // profileReader collects the options of a command line and of its profiles.
@@ -112,9 +114,8 @@ func under(dir, name string) string {
 	return filepath.Join(dir, name)
 }
 
-// joinConnections makes of each <connection> block a --remote with its port and
-// protocol. A link has one of everything else, so that it must be the same in all
-// blocks.
+// joinConnections takes out of the <connection> blocks what they have in common and is
+// the link's or the TAP's, and makes a --connection of what is left of each.
 func (r *profileReader) joinConnections() {
 	if len(r.connections) == 0 {
 		return
@@ -124,39 +125,11 @@ func (r *profileReader) joinConnections() {
 			r.fault(d.Pos, "remote stands beside <connection> blocks, which have one each; leave it out")
 		}
 	}
-	port := lastValue(r.directives, "port", lastValue(r.directives, "rport", "1194"))
-	for i, block := range r.connections {
-		r.remoteOf(block, port)
-		for _, d := range block {
-			switch d.Name {
-			case "remote", "proto", "rport":
-				continue
-			}
-			if i == 0 {
-				r.directives = append(r.directives, d)
-			}
-			if n := slices.IndexFunc(r.connections, func(other []profile.Directive) bool { return !contains(other, d) }); n >= 0 {
-				r.fault(d.Pos, "%s is not the same in every <connection>, and a link has it once; run a tunnel for each, or leave the others out", d.Name)
-			}
-		}
-	}
-}
-
-// remoteOf adds the --remote of a block; port is the default.
-func (r *profileReader) remoteOf(block []profile.Directive, port string) {
-	proto := lastValue(block, "proto", "")
-	port = lastValue(block, "port", lastValue(block, "rport", port))
-	for _, d := range block {
-		if d.Name != "remote" || len(d.Values) == 0 {
-			continue
-		}
-		if len(d.Values) == 1 {
-			d.Values = append(slices.Clip(d.Values), port)
-		}
-		if len(d.Values) == 2 && proto != "" {
-			d.Values = append(slices.Clip(d.Values), proto)
-		}
-		r.directives = append(r.directives, d)
+	common, blocks, faults := profile.Common(r.connections, link.OwnOfConnection)
+	r.directives = append(r.directives, common...)
+	r.faults = append(r.faults, faults...)
+	for _, block := range blocks {
+		r.directives = append(r.directives, profile.Connection(block))
 	}
 }
 
@@ -170,12 +143,6 @@ func lastValue(directives []profile.Directive, name, otherwise string) string {
 	return otherwise
 }
 
-func contains(block []profile.Directive, d profile.Directive) bool {
-	return slices.ContainsFunc(block, func(e profile.Directive) bool {
-		return e.Name == d.Name && slices.Equal(e.Values, d.Values)
-	})
-}
-
 // sorter gives each option to whom it concerns.
 type sorter struct {
 	words  openvpnWords
@@ -186,9 +153,9 @@ type sorter struct {
 
 func (s *sorter) sort(directives []profile.Directive) {
 	s.ofProcess = optionsByName((&processWords{}).options())
-	tap, _ := element.Lookup(tapType)
-	link, _ := element.Lookup(linkType)
-	s.ofTAP, s.ofLink = optionsByName(tap.Options), optionsByName(link.Options)
+	ofTAP, _ := element.Lookup(tapType)
+	ofLink, _ := element.Lookup(linkType)
+	s.ofTAP, s.ofLink = optionsByName(ofTAP.Options), optionsByName(ofLink.Options)
 	directives = s.device(directives)
 	s.checkTogether(directives)
 	last := map[string]int{}
@@ -206,13 +173,13 @@ func (s *sorter) sort(directives []profile.Directive) {
 // repeats says whether an option counts each time that it is given, or is not
 // known, so that the link is to complain of it each time.
 func (s *sorter) repeats(name string) bool {
-	link, known := s.ofLink[name]
+	option, known := s.ofLink[name]
 	if !known {
 		_, process := s.ofProcess[name]
 		_, tap := s.ofTAP[name]
 		return !process && !tap
 	}
-	return does(link) && link.Repeat
+	return does(option) && option.Repeat
 }
 
 // give gives an option to whoever carries it out, which can be the TAP and the
@@ -308,18 +275,9 @@ func binding(directives []profile.Directive, at tmesh.Pos) []tmesh.Word {
 	if hasAny(directives, "local", "nobind") {
 		return nil
 	}
-	var host, proto string
-	for _, d := range slices.Backward(directives) { // the first one decides
-		if d.Name == "remote" && len(d.Values) > 0 {
-			host = d.Values[0]
-			if len(d.Values) > 2 {
-				proto = d.Values[2]
-			}
-		}
-	}
-	proto = lastValue(directives, "proto", proto)
+	host, proto, proxied := firstWay(directives)
 	client := hasAny(directives, "client", "pull") || strings.HasPrefix(proto, "tcp") && strings.HasSuffix(proto, "-client") ||
-		hasAny(directives, "socks-proxy") && !strings.HasPrefix(proto, "tcp")
+		proxied && !strings.HasPrefix(proto, "tcp")
 	if client && !hasAny(directives, "lport", "bind") {
 		return []tmesh.Word{{Text: "--nobind", Pos: at}}
 	}
@@ -328,4 +286,36 @@ func binding(directives []profile.Directive, at tmesh.Pos) []tmesh.Word {
 		any = netip.IPv6Unspecified()
 	}
 	return []tmesh.Word{{Text: "--local", Pos: at}, {Text: fmt.Sprint(any), Pos: at}}
+}
+
+// firstWay is what is said of the first of the ways to the peer: its host, protocol, and
+// whether it goes through a SOCKS proxy.
+func firstWay(directives []profile.Directive) (host, proto string, proxied bool) {
+	values := func(d profile.Directive) []string { return append(slices.Clone(d.Values), "", "", "") }
+	for _, d := range slices.Backward(directives) {
+		switch d.Name {
+		case "remote":
+			host, proto = values(d)[0], values(d)[2]
+		case "connection":
+			host, proto = blockValue(d, "--remote", 0), cmp.Or(blockValue(d, "--remote", 2), blockValue(d, "--proto", 0))
+			proxied = blockValue(d, "--socks-proxy", 0) != ""
+		}
+	}
+	return host, cmp.Or(proto, lastValue(directives, "proto", "")), proxied || hasAny(directives, "socks-proxy")
+}
+
+// blockValue is a value of an option in a --connection, "" if it has none.
+func blockValue(connection profile.Directive, option string, i int) string {
+	at := slices.Index(connection.Values, option)
+	if at < 0 {
+		return ""
+	}
+	values := connection.Values[at+1:]
+	if end := slices.IndexFunc(values, func(v string) bool { return strings.HasPrefix(v, "--") }); end >= 0 {
+		values = values[:end]
+	}
+	if i >= len(values) {
+		return ""
+	}
+	return values[i]
 }

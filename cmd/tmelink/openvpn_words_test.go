@@ -27,6 +27,7 @@ func TestOpenVPNWords(t *testing.T) {
 		"loop.ovpn":   "config loop.ovpn\n",
 		"blocks.ovpn": "dev tap\nport 7\n<connection>\nremote a\nproto udp\nfloat\n</connection>\n<connection>\nremote b 2\nrport 3\nfloat\n</connection>\n",
 		"two.ovpn":    "dev tap\n<connection>\nremote a\nlport 1\n</connection>\n<connection>\nremote b 2\n</connection>\n",
+		"tcp.ovpn":    "dev tap\n<connection>\nremote a 1 tcp-client\nhttp-proxy p 3\n</connection>\n<connection>\nremote b\n</connection>\n",
 		"both.ovpn":   "dev tap\nremote c\n<connection>\nremote a\n</connection>\n",
 	}
 	read := func(name string) ([]byte, error) {
@@ -60,9 +61,10 @@ func TestOpenVPNWords(t *testing.T) {
 		{"--cd d --config q.ovpn", "", "--dev tap", "--dev tap --remote c --local 0.0.0.0", ""},
 		{"--config q.ovpn", "", "--dev tap", "--dev tap --local 0.0.0.0", `command line:1:1: cannot read the profile "q.ovpn"`},
 		{"--dev tap --config loop.ovpn", "", "--dev tap", "--dev tap --local 0.0.0.0", "loop.ovpn:1:1: profiles name each other more than 5 deep"},
-		{"blocks.ovpn", "", "--dev tap", "--dev tap --port 7 --remote a 7 udp --float --remote b 2 --local 0.0.0.0", ""},
-		{"two.ovpn", "", "--dev tap", "--dev tap --remote a 1194 --lport 1 --remote b 2 --local 0.0.0.0", "two.ovpn:4:1: lport is not the same in every <connection>"},
-		{"both.ovpn", "", "--dev tap", "--dev tap --remote c --remote a 1194 --local 0.0.0.0", "both.ovpn:2:1: remote stands beside <connection> blocks"},
+		{"blocks.ovpn", "", "--dev tap", "--dev tap --port 7 --float --connection --remote a --proto udp --connection --remote b 2 --rport 3 --local 0.0.0.0", ""},
+		{"two.ovpn", "", "--dev tap", "--dev tap --lport 1 --connection --remote a --connection --remote b 2 --local 0.0.0.0", "two.ovpn:4:1: lport is not the same in every <connection>"},
+		{"tcp.ovpn", "", "--dev tap", "--dev tap --connection --remote a 1 tcp-client --http-proxy p 3 --connection --remote b --nobind", ""},
+		{"both.ovpn", "", "--dev tap", "--dev tap --remote c --connection --remote a --local 0.0.0.0", "both.ovpn:2:1: remote stands beside <connection> blocks"},
 	} {
 		w, faults := readOpenVPN(strings.Fields(test.args), read)
 		got := fmt.Sprintf("process %q\ntap %q\nlink %q", texts(w.process), texts(w.tap), texts(w.link))

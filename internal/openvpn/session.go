@@ -228,6 +228,14 @@ func (s *Session) Message(now time.Time) (packet []byte, again time.Duration) {
 	return s.sendMessage(pingMessage, now), ping
 }
 
+// Greeting gives a ping that is not due yet, nil if there is no key for it.
+func (s *Session) Greeting(now time.Time) []byte {
+	if !s.Ready() {
+		return nil
+	}
+	return s.sendMessage(pingMessage, now)
+}
+
 // sendMessage gives the packet of a message.
 func (s *Session) sendMessage(m []byte, now time.Time) []byte {
 	packet := m
@@ -248,6 +256,9 @@ func (s *Session) Silent(now time.Time) (over bool, again time.Duration) {
 	left := limit - s.Heard(now)
 	return left <= 0, max(left, 0)
 }
+
+// Limited says whether the peer's silence can be the session's end.
+func (s *Session) Limited() bool { return s.pingRestart.Load() > 0 }
 
 // ErrExit is the end of a session whose peer has said that it ends.
 var ErrExit = controlchannel.ErrExit

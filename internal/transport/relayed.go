@@ -19,9 +19,9 @@ import (
 // RelayedConfig is what a Relayed is made of.
 type RelayedConfig struct {
 	// UDP is how its socket is to be: what it says of a peer is about the one
-	// behind the relay. Remotes is not used.
+	// behind the relay. Remotes is not used, and Local is that of the route taken.
 	UDP    UDPConfig
-	Proxy  netip.AddrPort
+	Proxy  []Route // the first that leads to it is taken; local ports are those for UDP
 	SOCKS  proxy.SOCKS
 	Remote proxy.Target
 	// Timeout is for all of the talk with the proxy.
@@ -58,11 +58,14 @@ type relayedPeer struct {
 func Associate(ctx context.Context, c RelayedConfig) (*Relayed, error) {
 	talk, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
-	asking := TCPConfig{Socket: c.UDP.Socket}
-	if c.UDP.Local.IsValid() {
-		asking.Local = netip.AddrPortFrom(c.UDP.Local.Addr(), 0)
+	routes := make([]Route, len(c.Proxy))
+	for i, r := range c.Proxy {
+		routes[i].To = r.To
+		if r.Local.IsValid() {
+			routes[i].Local = netip.AddrPortFrom(r.Local.Addr(), 0)
+		}
 	}
-	way := &way{ctx: talk, config: asking, at: c.Proxy, timeout: c.Timeout}
+	way := &way{ctx: talk, config: TCPConfig{Socket: c.UDP.Socket}, routes: routes, timeout: c.Timeout}
 	conn, err := way.dial()
 	if err != nil {
 		return nil, way.explain(c.Remote, err)
@@ -75,11 +78,16 @@ func Associate(ctx context.Context, c RelayedConfig) (*Relayed, error) {
 	r := &Relayed{relay: relay, config: c, asked: way.conn, strangers: occasion.New(3, time.Minute)}
 	r.peer.Store(&relayedPeer{c.Remote.Addr(), proxy.AppendHeader(nil, c.Remote)})
 	udp := c.UDP
+	for _, route := range c.Proxy {
+		if route.To == way.routes[0].To {
+			udp.Local = route.Local
+		}
+	}
 	udp.Remotes, udp.Float, udp.Introduce = []netip.AddrPort{relay}, false, nil
 	udp.MaxPacket += proxy.HeaderIPv6
 	if local := udp.Local.Addr(); local.IsValid() && Of(local) != Of(relay.Addr()) && !(local.Is6() && local.IsUnspecified()) {
 		conn.Close()
-		return nil, fmt.Errorf("the proxy %v relays datagrams at %v, which cannot be reached from %v of --local: one is IPv4, the other IPv6", c.Proxy, relay, local)
+		return nil, fmt.Errorf("the proxy %v relays datagrams at %v, which cannot be reached from %v of --local: one is IPv4, the other IPv6", way.routes[0].To, relay, local)
 	}
 	if r.udp, err = OpenUDP(ctx, udp); err != nil {
 		conn.Close()
@@ -237,6 +245,9 @@ func (r *Relayed) SetPeer(addr netip.AddrPort) {
 	r.peer.Store(&relayedPeer{addr, proxy.AppendAddrHeader(nil, addr)})
 	r.config.UDP.Log.Info("peer heard through the proxy", "peer", addr)
 }
+
+// Interrupt has the reader return ErrInterrupted.
+func (r *Relayed) Interrupt() { r.udp.Interrupt() }
 
 func (r *Relayed) Local() netip.AddrPort { return r.udp.Local() }
 

@@ -124,7 +124,7 @@ func associate(t testing.TB, r *relay, c UDPConfig, to proxy.Target) (*Relayed, 
 	t.Helper()
 	l := &log{}
 	c.Counters, c.Log, c.MaxPacket = &ethernet.Counters{}, l.logger(), 1768
-	conn, err := Associate(context.Background(), RelayedConfig{UDP: c, Proxy: r.at(), Remote: to, Timeout: 20 * time.Second})
+	conn, err := Associate(context.Background(), RelayedConfig{UDP: c, Proxy: []Route{{Local: c.Local, To: r.at()}}, Remote: to, Timeout: 20 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -355,9 +355,9 @@ func silent(t *testing.T, says string) netip.AddrPort {
 
 func TestAProxyThatHangsIsGivenUp(t *testing.T) {
 	const timeout = 300 * time.Millisecond
-	to := proxy.Target{Host: "peer.example", Port: 1194}
+	peer := proxy.Target{Host: "peer.example", Port: 1194}
 	for _, says := range []string{"", "HTTP/1.0 2", "HTTP/1.0 200 OK\r\nVia: x\r\n"} {
-		_, err := DialThrough(context.Background(), tcpConfig(), silent(t, says), &proxy.HTTP{Version: "1.0"}, to, timeout)
+		_, err := DialThrough(context.Background(), tcpConfig(), to(silent(t, says)), &proxy.HTTP{Version: "1.0"}, peer, timeout)
 		if err == nil || !strings.Contains(err.Error(), "reach peer.example:1194 through the proxy 127.0.0.1:") ||
 			!strings.HasSuffix(err.Error(), "it has not answered within 300ms (--connect-timeout)") {
 			t.Errorf("HTTP %q: %v", says, err)
@@ -365,8 +365,8 @@ func TestAProxyThatHangsIsGivenUp(t *testing.T) {
 	}
 	for _, says := range []string{"", "\x05", "\x05\x00", "\x05\x00\x05\x00\x00\x01"} {
 		at := silent(t, says)
-		_, err := DialThrough(context.Background(), tcpConfig(), at, &proxy.SOCKS{}, to, timeout)
-		_, errUDP := Associate(context.Background(), RelayedConfig{Proxy: at, Remote: to, Timeout: timeout})
+		_, err := DialThrough(context.Background(), tcpConfig(), to(at), &proxy.SOCKS{}, peer, timeout)
+		_, errUDP := Associate(context.Background(), RelayedConfig{Proxy: to(at), Remote: peer, Timeout: timeout})
 		for _, err := range []error{err, errUDP} {
 			if err == nil || !strings.HasSuffix(err.Error(), "it has not answered within 300ms (--connect-timeout)") {
 				t.Errorf("SOCKS %q: %v", says, err)
@@ -379,7 +379,7 @@ func TestATalkWithAProxyCanBeBroken(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	at := silent(t, "")
 	time.AfterFunc(50*time.Millisecond, cancel)
-	_, err := DialThrough(ctx, tcpConfig(), at, &proxy.SOCKS{}, proxy.Target{Host: "a", Port: 1}, time.Hour)
+	_, err := DialThrough(ctx, tcpConfig(), to(at), &proxy.SOCKS{}, proxy.Target{Host: "a", Port: 1}, time.Hour)
 	if !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
@@ -392,13 +392,12 @@ func TestAProxyThatIsNotThere(t *testing.T) {
 	}
 	at := netip.MustParseAddrPort(l.Addr().String())
 	l.Close()
-	_, err = DialThrough(context.Background(), tcpConfig(), at, &proxy.SOCKS{}, proxy.Target{Host: "a", Port: 1}, time.Minute)
+	_, err = DialThrough(context.Background(), tcpConfig(), to(at), &proxy.SOCKS{}, proxy.Target{Host: "a", Port: 1}, time.Minute)
 	if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("reach a:1 through the proxy %v: connect to tcp %v: connection refused", at, at)) {
 		t.Error(err)
 	}
-	c := tcpConfig()
-	c.Local = netip.MustParseAddrPort("192.0.2.1:0")
-	_, err = DialThrough(context.Background(), c, at, &proxy.SOCKS{}, proxy.Target{Host: "a", Port: 1}, time.Minute)
+	from := []Route{{Local: netip.MustParseAddrPort("192.0.2.1:0"), To: at}}
+	_, err = DialThrough(context.Background(), tcpConfig(), from, &proxy.SOCKS{}, proxy.Target{Host: "a", Port: 1}, time.Minute)
 	var bind *BindError
 	if !errors.As(err, &bind) {
 		t.Errorf("%T: %v", err, err)
@@ -408,7 +407,7 @@ func TestAProxyThatIsNotThere(t *testing.T) {
 // The relay may be of the other family than what is bound.
 func TestARelayThatCannotBeReached(t *testing.T) {
 	at := silent(t, "\x05\x00\x05\x00\x00\x04\x20\x01\x0d\xb8\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01\x12\x34")
-	_, err := Associate(context.Background(), RelayedConfig{UDP: UDPConfig{Local: loopback}, Proxy: at, Remote: proxy.Target{Host: "a", Port: 1}, Timeout: time.Minute})
+	_, err := Associate(context.Background(), RelayedConfig{Proxy: []Route{{Local: loopback, To: at}}, Remote: proxy.Target{Host: "a", Port: 1}, Timeout: time.Minute})
 	if err == nil || !strings.Contains(err.Error(), "relays datagrams at [2001:db8::1]:4660, which cannot be reached from 127.0.0.1 of --local") {
 		t.Error(err)
 	}
@@ -417,7 +416,7 @@ func TestARelayThatCannotBeReached(t *testing.T) {
 // What the peer says at once is a packet, and not lost with the proxy's answer.
 func TestDialThroughLosesNothing(t *testing.T) {
 	at := silent(t, "HTTP/1.1 200 OK\r\n\r\n\x00\x05first")
-	conn, err := DialThrough(context.Background(), tcpConfig(), at, &proxy.HTTP{Version: "1.0"}, proxy.Target{Host: "a", Port: 1}, 20*time.Second)
+	conn, err := DialThrough(context.Background(), tcpConfig(), to(at), &proxy.HTTP{Version: "1.0"}, proxy.Target{Host: "a", Port: 1}, 20*time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -51,7 +51,7 @@ func TestSocketOptionsThatFailAreNamed(t *testing.T) {
 			return err
 		},
 		"connect from tcp: ": func() error {
-			_, err := Dial(context.Background(), TCPConfig{Socket: none, MaxPacket: 100}, remote, time.Second)
+			_, err := Dial(context.Background(), TCPConfig{Socket: none, MaxPacket: 100}, to(remote), time.Second)
 			return err
 		},
 	} {

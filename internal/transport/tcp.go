@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"syscall"
 	"time"
 
@@ -18,7 +19,7 @@ import (
 // TCPConfig is what TCP connections are made of.
 type TCPConfig struct {
 	Socket
-	Local     netip.AddrPort // not valid: any (Dial only); port 0: any
+	Local     netip.AddrPort // of a Listener; port 0: any
 	MaxPacket int            // bytes: a longer packet ends the connection
 	Counters  *ethernet.Counters
 	Log       *slog.Logger
@@ -39,37 +40,38 @@ type TCP struct {
 	tx      tcpWriter
 }
 
-// Dial connects to a peer. An error of the local address, or of what Socket asks
-// for, is a *BindError.
-func Dial(ctx context.Context, c TCPConfig, peer netip.AddrPort, timeout time.Duration) (*TCP, error) {
+// Dial connects to a peer by the first of the routes that leads to it, of which there
+// is one at least. An error of the local address, or of what Socket asks for, is a
+// *BindError.
+func Dial(ctx context.Context, c TCPConfig, routes []Route, timeout time.Duration) (*TCP, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	conn, err := c.dial(ctx, peer)
+	conn, err := c.dialAny(ctx, routes)
 	if err != nil {
 		return nil, err
 	}
 	return newTCP(conn, c), nil
 }
 
-func (c TCPConfig) dial(ctx context.Context, to netip.AddrPort) (*net.TCPConn, error) {
+func (c TCPConfig) dial(ctx context.Context, by Route) (*net.TCPConn, error) {
 	control := c.control(true)
 	var refused error
 	d := net.Dialer{Control: func(network, address string, raw syscall.RawConn) error {
 		refused = control(network, address, raw)
 		return refused
 	}}
-	if c.Local.IsValid() {
-		d.LocalAddr = net.TCPAddrFromAddrPort(c.Local)
+	if by.Local.IsValid() {
+		d.LocalAddr = net.TCPAddrFromAddrPort(by.Local)
 	}
-	conn, err := d.DialContext(ctx, network("tcp", to.Addr()), to.String())
+	conn, err := d.DialContext(ctx, network("tcp", by.To.Addr()), by.To.String())
 	if err != nil {
-		if bind, ok := asBindError("connect from tcp", c.Local, err); ok || refused != nil {
+		if bind, ok := asBindError("connect from tcp", by.Local, err); ok || refused != nil {
 			return nil, bind
 		}
-		return nil, fmt.Errorf("connect to tcp %v: %w", to, withoutAddress(err))
+		return nil, fmt.Errorf("connect to tcp %v: %w", by.To, withoutAddress(err))
 	}
 	tcp := conn.(*net.TCPConn)
-	if c.Local.Port() != 0 {
+	if by.Local.Port() != 0 {
 		// A connection that this end closes would keep the pair of addresses
 		// busy for a minute, and the next one could not be made: reset it.
 		tcp.SetLinger(0)
@@ -101,9 +103,13 @@ var errHungUp = errors.New("the peer has closed the connection")
 func (t *TCP) ReadPackets() ([][]byte, error) {
 	for t.bad == nil {
 		n, err := t.rx.read()
-		if err == io.EOF {
+		switch {
+		case err == io.EOF:
 			return nil, errHungUp
-		} else if err != nil {
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			t.conn.SetReadDeadline(time.Time{})
+			return nil, ErrInterrupted
+		case err != nil:
 			return nil, closed(err)
 		}
 		if t.packets, t.bad = t.stream.Cut(n, t.packets[:0]); t.bad != nil {
@@ -135,6 +141,7 @@ func (t *TCP) Send(packet []byte, _ netip.AddrPort) error {
 func (t *TCP) Local() netip.AddrPort  { return t.local }
 func (t *TCP) Peer() netip.AddrPort   { return t.peer }
 func (t *TCP) SetPeer(netip.AddrPort) {}
+func (t *TCP) Interrupt()             { t.conn.SetReadDeadline(longAgo) }
 func (t *TCP) Close() error           { return t.conn.Close() }
 
 func (t *TCP) Framing() int  { return openvpn.LengthLen }

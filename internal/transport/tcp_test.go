@@ -33,7 +33,7 @@ func tcpPairWith(t testing.TB, socket Socket) (server, client *TCP) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	if client, err = Dial(context.Background(), c, l.Local(), 10*time.Second); err != nil {
+	if client, err = Dial(context.Background(), c, to(l.Local()), 10*time.Second); err != nil {
 		t.Fatal(err)
 	}
 	if server, err = l.Accept(anyone); err != nil {
@@ -187,13 +187,13 @@ func TestClientTakesItsPortAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	c := tcpConfig()
+	route := Route{To: l.Local()}
 	for range 5 {
-		conn, err := Dial(context.Background(), c, l.Local(), 10*time.Second)
+		conn, err := Dial(context.Background(), tcpConfig(), []Route{route}, 10*time.Second)
 		if err != nil {
 			t.Fatal(err)
 		}
-		c.Local = conn.Local()
+		route.Local = conn.Local()
 		server, err := l.Accept(anyone)
 		if err != nil {
 			t.Fatal(err)

@@ -5,19 +5,19 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"os"
+	"slices"
 	"time"
 
 	"tmelink/internal/transport/proxy"
 )
 
-// DialThrough is Dial by way of a proxy, which is at an address and has to reach the
-// peer itself. The timeout is for all of it.
-func DialThrough(ctx context.Context, c TCPConfig, at netip.AddrPort, by proxy.Connector, peer proxy.Target, timeout time.Duration) (*TCP, error) {
+// DialThrough is Dial by way of a proxy, to which the routes lead, and which has to
+// reach the peer itself. The timeout is for all of it.
+func DialThrough(ctx context.Context, c TCPConfig, routes []Route, by proxy.Connector, peer proxy.Target, timeout time.Duration) (*TCP, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	way := &way{ctx: ctx, config: c, at: at, timeout: timeout}
+	way := &way{ctx: ctx, config: c, routes: routes, timeout: timeout}
 	conn, err := by.Connect(way.dial, peer)
 	if err = way.end(err); err != nil {
 		return nil, way.explain(peer, err)
@@ -29,7 +29,7 @@ func DialThrough(ctx context.Context, c TCPConfig, at netip.AddrPort, by proxy.C
 type way struct {
 	ctx     context.Context
 	config  TCPConfig
-	at      netip.AddrPort
+	routes  []Route // the one that has led to the proxy, once there is one
 	timeout time.Duration
 	conn    *net.TCPConn // the last one
 	stop    func() bool
@@ -40,13 +40,20 @@ func (w *way) dial() (net.Conn, error) {
 	if err := w.end(nil); err != nil {
 		return nil, err
 	}
-	conn, err := w.config.dial(w.ctx, w.at)
+	conn, err := w.config.dialAny(w.ctx, w.routes)
 	if err != nil {
 		return nil, err
 	}
-	w.conn = conn
+	w.conn, w.routes = conn, w.taken(conn)
 	w.stop = context.AfterFunc(w.ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
 	return conn, nil
+}
+
+// taken is the route that a connection goes: the proxy's next connection goes it too.
+func (w *way) taken(conn *net.TCPConn) []Route {
+	to := addrPort(conn.RemoteAddr())
+	i := slices.IndexFunc(w.routes, func(r Route) bool { return r.To.Port() == to.Port() && Matches(r.To.Addr(), to.Addr()) })
+	return w.routes[max(i, 0):][:1]
 }
 
 // end takes the time limit off the last connection, whose talk ended with err. It
@@ -71,5 +78,5 @@ func (w *way) explain(peer proxy.Target, err error) error {
 	case w.ctx.Err() == context.Canceled:
 		err = w.ctx.Err()
 	}
-	return fmt.Errorf("reach %v through the proxy %v: %w", peer, w.at, err)
+	return fmt.Errorf("reach %v through the proxy %v: %w", peer, w.routes[0].To, err)
 }

@@ -11,18 +11,22 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"time"
 )
 
 // Conn is a socket with one peer. One goroutine reads it and another writes it;
-// Send, SetPeer and Close may be called by any.
+// Send, SetPeer, Interrupt and Close may be called by any.
 type Conn interface {
 	// ReadPackets waits for packets of the peer and returns a batch of at least
 	// one. The packets are borrowed until the next ReadPackets, and the capacity
 	// of each is datachannel.Slack more than its length: this memory may be used,
 	// and must be as before when the next packet is looked at. After Close it
 	// returns net.ErrClosed, also to a reader that waits; any other error means
-	// that the Conn is lost.
+	// that the Conn is lost, but for ErrInterrupted.
 	ReadPackets() ([][]byte, error)
+	// Interrupt has the ReadPackets that waits, or the next one that would, return
+	// ErrInterrupted, so that another goroutine can be the reader.
+	Interrupt()
 	// WritePackets sends a batch and keeps nothing of it. What cannot be sent
 	// is counted. Errors are those of ReadPackets.
 	WritePackets([][]byte) error
@@ -73,6 +77,12 @@ type Socket struct {
 
 // ErrNoPeer is Send's error while a floating Conn does not know its peer.
 var ErrNoPeer = errors.New("the peer's address is not known yet")
+
+// ErrInterrupted is the error of a read that Interrupt has ended.
+var ErrInterrupted = errors.New("the reading was interrupted")
+
+// longAgo is a deadline that has passed.
+var longAgo = time.Unix(1, 0)
 
 // Family is an IP version: 4, 6, or 0 for either.
 type Family int

@@ -280,7 +280,7 @@ func TestBindErrorsSayWhatToDo(t *testing.T) {
 	defer l.Close()
 	_, err = Listen(context.Background(), TCPConfig{Local: l.Local(), MaxPacket: 100})
 	checkBind(t, err, "listen on tcp "+l.Local().String()+": address already in use", "--lport")
-	_, err = Dial(context.Background(), TCPConfig{Local: netip.MustParseAddrPort("192.0.2.1:1194"), MaxPacket: 100}, l.Local(), time.Second)
+	_, err = Dial(context.Background(), TCPConfig{MaxPacket: 100}, []Route{{Local: netip.MustParseAddrPort("192.0.2.1:1194"), To: l.Local()}}, time.Second)
 	checkBind(t, err, "connect from tcp 192.0.2.1:1194: cannot assign requested address", "--local")
 }
 

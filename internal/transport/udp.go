@@ -66,7 +66,7 @@ func OpenUDP(ctx context.Context, c UDPConfig) (*UDP, error) {
 	net4or6 := network("udp", c.Local.Addr())
 	address := c.Local.String()
 	if !c.Local.IsValid() {
-		net4or6, address = network("udp", c.Remotes[0].Addr()), ":0"
+		net4or6, address = c.anyNetwork(), ":0"
 	}
 	lc := net.ListenConfig{Control: c.control(false)}
 	conn, err := lc.ListenPacket(ctx, net4or6, address)
@@ -96,6 +96,18 @@ func OpenUDP(ctx context.Context, c UDPConfig) (*UDP, error) {
 	u.rx.init(u)
 	u.tx.init(u)
 	return u, nil
+}
+
+// anyNetwork is the network of a socket that is not bound: of both families where the
+// peer has addresses of both.
+func (c *UDPConfig) anyNetwork() string {
+	first := network("udp", c.Remotes[0].Addr())
+	for _, r := range c.Remotes[1:] {
+		if network("udp", r.Addr()) != first {
+			return "udp"
+		}
+	}
+	return first
 }
 
 // ReadPackets waits for datagrams of the peer.
@@ -148,6 +160,9 @@ func (u *UDP) SetPeer(addr netip.AddrPort) {
 		u.setPeer(addr)
 	}
 }
+
+// Interrupt has the reader return ErrInterrupted.
+func (u *UDP) Interrupt() { u.conn.SetReadDeadline(longAgo) }
 
 func (u *UDP) Local() netip.AddrPort { return u.local }
 

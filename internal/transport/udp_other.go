@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"os"
 	"time"
 
 	"tmelink/internal/ethernet"
@@ -47,6 +48,9 @@ func (r *receiver) receive() ([][]byte, error) {
 	switch {
 	case errors.Is(err, net.ErrClosed):
 		return nil, err
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		r.u.conn.SetReadDeadline(time.Time{})
+		return nil, ErrInterrupted
 	case errors.Is(err, errTooLong): // Windows; other systems cut silently
 		n = len(r.buf)
 	case err != nil:

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"net"
+	"os"
 	"syscall"
 	"time"
 	"unsafe"
@@ -110,6 +111,9 @@ func (r *receiver) call(fd uintptr) bool {
 func (r *receiver) receive() ([][]byte, error) {
 	if err := r.u.raw.Read(r.try); errors.Is(err, net.ErrClosed) {
 		return nil, err
+	} else if errors.Is(err, os.ErrDeadlineExceeded) {
+		r.u.conn.SetReadDeadline(time.Time{})
+		return nil, ErrInterrupted
 	} else if err != nil {
 		// The poller has an error alone to report, as while the send buffer is
 		// full, and does not wait for this socket until it has something else.

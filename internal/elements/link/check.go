@@ -27,15 +27,13 @@ func parse(args element.Args, dir string) (*config, error) {
 	}
 	wrong := args.Parse(c.options())
 	faults := []error{wrong}
-	if _, ok := c.given["--proto"]; !ok && len(c.remotes) > 0 && c.remotes[0].proto != nil {
-		c.proto = protocol{mode: c.remotes[0].proto.mode}
-	}
+	c.ways = c.makeWays()
 	check := func(err error) { faults = append(faults, err) }
 	check(c.checkDevice())
 	check(c.checkBinding(args.Pos))
 	check(c.checkRemotes())
 	check(c.checkTimers())
-	check(c.checkProxy())
+	check(c.checkProxies())
 	if wrong == nil { // else half of what the keys are made of may be missing
 		check(c.checkKeys())
 	}
@@ -81,7 +79,7 @@ func (c *config) checkBinding(missing tmesh.Pos) error {
 		return c.at("--nobind", "it contradicts --bind; leave one of them out")
 	case c.has("--lport"):
 		return c.at("--nobind", "it contradicts --lport; leave one of them out")
-	case c.proto.mode == openvpn.TCPServer:
+	case c.mode() == openvpn.TCPServer:
 		return c.at("--nobind", "a tcp-server must be bound for its peer to find it; give --local instead")
 	case !c.has("--remote"):
 		return c.at("--nobind", "without --remote neither end could find the other; give one, or --local instead")
@@ -91,48 +89,47 @@ func (c *config) checkBinding(missing tmesh.Pos) error {
 
 func (c *config) checkRemotes() error {
 	var faults []error
-	switch c.proto.mode {
-	case openvpn.TCPClient:
-		if !c.has("--remote") {
-			faults = append(faults, c.at("--proto", "a tcp-client needs a --remote to connect to"))
-		}
-	case openvpn.TCPServer:
-		if len(c.remotes) > 1 {
-			faults = append(faults, tmesh.Faultf(c.remotes[1].host.Pos, "--remote: a tcp-server has one peer; leave this one out"))
-		}
+	bad := func(at tmesh.Pos, format string, args ...any) {
+		faults = append(faults, tmesh.Faultf(at, "--remote: "+format, args...))
 	}
-	if c.proto.tcp() && c.float {
+	first := c.ways[0]
+	if first.proto.mode == openvpn.TCPClient && !c.has("--remote") && !c.has("--connection") {
+		faults = append(faults, c.at("--proto", "a tcp-client needs a --remote to connect to"))
+	}
+	if c.forced != "" && first.transport() != c.forced {
+		faults = append(faults, c.at("--proto-force", "there is no way of this protocol; give a --remote that has it, or leave it out"))
+	}
+	if c.tcp() && c.float {
 		faults = append(faults, c.at("--float", "a TCP connection cannot float; leave it out, or use --proto udp"))
 	}
 	local, _ := netip.ParseAddr(c.local)
-	if local.IsValid() && !c.proto.family.Has(local) {
-		faults = append(faults, c.at("--local", "%s is not an %s address, as --proto wants", local, c.proto.family))
+	if family := c.family(); local.IsValid() && !family.Has(local) {
+		faults = append(faults, c.at("--local", "%s is not an %s address, as --proto wants", local, family))
 	}
 	zoned := c.socket.Device != ""
 	if !zoned && lacksZone(local) {
 		faults = append(faults, c.at("--local", "%s is on every link; write its interface behind it: %s%%eth0", local, local))
 	}
 	zoned = zoned || !local.IsValid() && c.local != "" || local.Zone() != ""
-	for _, r := range c.remotes {
-		if r.proto != nil && r.proto.mode != c.proto.mode {
-			faults = append(faults, tmesh.Faultf(r.word.Pos, "--remote: %q is another protocol than that of the link; a link has one, best given with --proto", r.word.Text))
-		}
-		addr, err := netip.ParseAddr(r.host.Text)
-		if err != nil {
+	for i, w := range c.ways {
+		server := w.proto.mode == openvpn.TCPServer
+		if i > 0 && (server || first.proto.mode == openvpn.TCPServer) {
+			bad(w.host.Pos, "a tcp-server has one peer, and no other way to it; leave this one out")
 			continue
 		}
-		if c.proxied() {
-			continue // what can be reached from there is the proxy's matter
+		addr, err := netip.ParseAddr(w.host.Text)
+		if err != nil || w.proxy != nil { // what can be reached from there is the proxy's matter
+			continue
 		}
-		switch family := c.remoteFamily(r); {
-		case !family.Has(addr):
-			faults = append(faults, tmesh.Faultf(r.host.Pos, "--remote: %s is not an %s address, as the protocol wants", addr, family))
+		switch {
+		case !w.proto.family.Has(addr):
+			bad(w.host.Pos, "%s is not an %s address, as the protocol wants", addr, w.proto.family)
 		case local.IsValid() && transport.Of(local) != transport.Of(addr):
-			faults = append(faults, tmesh.Faultf(r.host.Pos, "--remote: %s cannot be reached from %s of --local: one is IPv4, the other IPv6", addr, local))
-		case !zoned && lacksZone(addr) && c.proto.mode != openvpn.TCPServer:
-			faults = append(faults, tmesh.Faultf(r.host.Pos, "--remote: %s is on every link; write the interface of this host behind it: %s%%eth0", addr, addr))
-		case addr == local && c.portOf(r) == c.localPort && c.proto.mode != openvpn.TCPServer:
-			faults = append(faults, tmesh.Faultf(r.host.Pos, "--remote: %s port %d is the link's own end; give one of them another port", addr, c.localPort))
+			bad(w.host.Pos, "%s cannot be reached from %s of --local: one is IPv4, the other IPv6", addr, local)
+		case !zoned && lacksZone(addr) && !server:
+			bad(w.host.Pos, "%s is on every link; write the interface of this host behind it: %s%%eth0", addr, addr)
+		case addr == local && w.port == c.localPort && !server:
+			bad(w.host.Pos, "%s port %d is the link's own end; give one of them another port", addr, c.localPort)
 		}
 	}
 	return errors.Join(faults...)
@@ -141,20 +138,6 @@ func (c *config) checkRemotes() error {
 // lacksZone says whether an address does not say on which link it is (RFC 4007).
 func lacksZone(a netip.Addr) bool {
 	return a.Is6() && a.IsLinkLocalUnicast() && a.Zone() == ""
-}
-
-func (c *config) remoteFamily(r remote) transport.Family {
-	if r.proto != nil && r.proto.family != 0 {
-		return r.proto.family
-	}
-	return c.proto.family
-}
-
-func (c *config) portOf(r remote) uint16 {
-	if r.port != 0 {
-		return r.port
-	}
-	return c.remotePort
 }
 
 func (c *config) checkTimers() error {
@@ -176,15 +159,20 @@ func (c *config) noteIdle(idle *[]tmesh.Word) {
 		return
 	}
 	var names []string
-	if c.proto.mode != openvpn.TCPClient && !c.proxied() {
-		names = append(names, "--connect-timeout", "--server-poll-timeout")
+	connects := func(w way) bool { return w.proto.mode == openvpn.TCPClient || w.proxy != nil }
+	if len(c.ways) == 1 {
+		names = append(names, "--remote-random", "--remote-return")
+		if !connects(c.ways[0]) {
+			names = append(names, "--connect-timeout", "--server-poll-timeout")
+		}
 	}
-	if c.proto.mode == openvpn.TCPServer {
+	if c.mode() == openvpn.TCPServer {
 		names = append(names, "--rport")
 	}
-	if c.proto.tcp() {
+	if c.tcp() {
 		names = append(names, "--offload")
-	} else {
+	}
+	if c.udp() {
 		names = append(names, "--socket-flags")
 	}
 	if len(c.remotes) == 0 {

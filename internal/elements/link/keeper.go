@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"sync"
 	"time"
 
 	"tmelink/internal/openvpn"
@@ -17,13 +16,16 @@ import (
 // no hope left.
 func (l *Link) keep(o *opening) {
 	for connected := false; ; {
-		l.setState(l.waiting(), nil, 0)
+		l.setState(l.waiting(o.way), nil, 0)
 		c, err := o.connect(l.ctx)
-		if err == nil {
-			connected = true
-			err = l.serve(c)
-		} else if l.ctx.Err() == nil {
+		if err != nil && l.ctx.Err() == nil {
 			l.log.Warn("no connection", "err", err)
+		}
+		for err == nil { // a better way may follow at once
+			connected = true
+			if c, err = l.serve(c); err == nil {
+				l.tour.goTo(c.way, c.conn.Peer())
+			}
 		}
 		if l.ctx.Err() != nil {
 			return
@@ -58,50 +60,92 @@ func (l *Link) giveUp(err error) {
 	l.port.shut(err)
 }
 
-func (l *Link) waiting() string {
-	if l.config.proto.tcp() {
+func (l *Link) waiting(w way) string {
+	if w.tcp() {
 		return "waiting for the connection"
 	}
 	return "starting"
 }
 
 // serve lets frames flow over a socket until it is lost, its peer is silent for
-// too long, or the link is closed.
-func (l *Link) serve(c *circuit) error {
-	conn := c.conn
-	if l.config.proto.tcp() {
-		l.log.Info("connected", "peer", c.peerName())
-		l.setState("connected", c, 0)
-	} else {
-		l.setState("open", c, 0)
+// too long, or the link is closed, whose error it gives; or until there is a better way,
+// whose circuit it gives.
+func (l *Link) serve(c *circuit) (better *circuit, err error) {
+	l.notice(c)
+	if c.end == nil {
+		l.beginTalk(c)
 	}
-	ctx, cancel := context.WithCancel(l.ctx)
-	var talker sync.WaitGroup
-	talker.Go(func() { l.talk(ctx, c) })
-	l.port.publish(c)
+	before := l.port.publish(c)
+	if before != nil {
+		l.depart(before)
+	}
 	// Now and not when there are keys: these are agreed on by what the machine's
 	// connection reads.
 	l.began()
-	err := l.watch(ctx, c)
-	l.port.publish(nil)
-	cancel()
-	if l.config.security.exitNotify > 0 {
-		talker.Wait() // it says goodbye, if it is time
+	better, err = l.watch(c)
+	if better != nil {
+		l.noteArrival(c)
+		return better, nil
 	}
-	conn.Close() // wakes the reader, the writer and the talker
-	talker.Wait()
-	c.session.Close()
+	l.port.publish(nil)
+	l.finish(c)
 	if l.ctx.Err() == nil {
 		l.tellLost(c, err)
-		l.setState(l.waiting(), nil, 1)
+		l.setState(l.waiting(c.way), nil, 1)
 	}
-	// A connection alone is not yet the peer's: whoever answers at its port may
-	// hang up at once. Like OpenVPN, count the first packet; with keys, that it
-	// has them.
+	l.noteArrival(c)
+	return nil, err
+}
+
+// notice takes down that a circuit is the link's now.
+func (l *Link) notice(c *circuit) {
+	doing := "open"
+	if c.way.tcp() {
+		l.log.Info("connected", "peer", c.peerName())
+		doing = "connected"
+	}
+	if before := l.went; before != nil && *before != c.way {
+		l.log.Info("the link goes another way", "way", c.way, "before", *before)
+		l.mu.Lock()
+		l.state.changes++
+		l.mu.Unlock()
+	}
+	l.went = &c.way
+	l.setState(doing, c, 0)
+}
+
+// noteArrival notes that the peer was there, if it was. A connection alone is not yet
+// the peer's: whoever answers at its port may hang up at once. Like OpenVPN, count the
+// first packet; with keys, that it has them.
+func (l *Link) noteArrival(c *circuit) {
 	if c.session.Spoken() && (!l.config.security.keyed() || c.agreed.Load()) {
-		l.tour.arrived()
+		l.tour.arrived(c.conn.Peer())
 	}
-	return err
+}
+
+// beginTalk starts the talker of a circuit.
+func (l *Link) beginTalk(c *circuit) {
+	var ctx context.Context
+	ctx, c.end = context.WithCancel(l.ctx)
+	c.talker.Go(func() { l.talk(ctx, c) })
+}
+
+// finish ends a circuit's talker, its socket and its session.
+func (l *Link) finish(c *circuit) {
+	c.end()
+	if l.config.security.exitNotify > 0 {
+		c.talker.Wait() // it says goodbye, if it is time
+	}
+	c.conn.Close() // wakes the reader, the writer and the talker
+	c.talker.Wait()
+	c.session.Close()
+}
+
+// depart finishes a circuit that works, when another one has taken its place.
+func (l *Link) depart(c *circuit) {
+	c.leave.Store(true)
+	c.conn.Interrupt() // its reader goes over to the other
+	l.running.Go(func() { l.finish(c) })
 }
 
 // tellLost logs the end of a circuit, unless the negotiation that failed has its line
@@ -126,22 +170,25 @@ func (l *Link) began() {
 // pullPoll is how often a client looks whether its server is still heard.
 const pullPoll = time.Second
 
-// watch returns when the circuit is of no more use, and why.
-func (l *Link) watch(ctx context.Context, c *circuit) error {
+// watch returns when the circuit is of no more use, and why, or when there is a better
+// one.
+func (l *Link) watch(c *circuit) (better *circuit, err error) {
+	found, stop := l.scout(c)
+	defer stop()
 	for begun := time.Now(); ; {
 		over, again := c.session.Silent(time.Now())
 		if over && c.conn.Peer().IsValid() {
-			return fmt.Errorf("the peer has been silent for %v (--ping-restart)", c.session.Heard(time.Now()).Round(time.Second))
+			return nil, fmt.Errorf("the peer has been silent for %v (--ping-restart)", c.session.Heard(time.Now()).Round(time.Second))
 		} else if over { // nobody there who could be silent
 			again = time.Second
 		}
 		if l.config.security.pull && (again == 0 || again > pullPoll) {
 			again = pullPoll // the server may say another time
 		}
-		if l.mustAgree(c) {
-			left := l.config.security.hand - time.Since(begun)
+		if limit, complaint := l.patience(c); limit > 0 {
+			left := limit - time.Since(begun)
 			if left <= 0 {
-				return fmt.Errorf("%v has connected and not agreed on keys within %v (--hand-window)", c.conn.Peer(), l.config.security.hand)
+				return nil, fmt.Errorf(complaint, c.conn.Peer(), limit)
 			}
 			if again == 0 || left < again {
 				again = left
@@ -152,19 +199,40 @@ func (l *Link) watch(ctx context.Context, c *circuit) error {
 			tick = time.After(again)
 		}
 		select {
-		case <-ctx.Done():
-			return ctx.Err()
+		case <-l.ctx.Done():
+			return nil, l.ctx.Err()
 		case err := <-c.lost:
-			return err
+			return nil, err
+		case better := <-found:
+			return better, nil
 		case <-tick:
 		}
 	}
 }
 
-// mustAgree says whether a connection is of no use until there is a key, and keeps
-// others out meanwhile. Over UDP a server waits for whoever comes.
-func (l *Link) mustAgree(c *circuit) bool {
-	return l.config.proto.tcp() && l.config.security.tls() && !c.agreed.Load()
+// patience is how long a circuit may take until it is known to lead to the peer, and
+// what to say then of the peer and the time; 0: for ever, or it is known. A connection
+// keeps others out meanwhile; over UDP a server waits for whoever comes, and a client
+// too if it has no other way.
+func (l *Link) patience(c *circuit) (time.Duration, string) {
+	s := &l.config.security
+	switch {
+	case l.proved(c):
+	case c.way.tcp() && s.tls():
+		return s.hand, "%v has connected and not agreed on keys within %v (--hand-window)"
+	case c.way.udp() && len(l.config.ways) > 1 && (s.client || !s.tls() && c.session.Limited()):
+		return c.way.timeout, "%v has not answered within %v (--connect-timeout)"
+	}
+	return 0, ""
+}
+
+// proved says whether a circuit is known to lead to the peer: by keys that were agreed
+// on, by a connection, or by what was heard.
+func (l *Link) proved(c *circuit) bool {
+	if l.config.security.tls() {
+		return c.agreed.Load()
+	}
+	return c.way.tcp() || c.session.Spoken()
 }
 
 // talk sends what the session has to say beside the frames. A peer that does
@@ -185,7 +253,7 @@ func (l *Link) talk(ctx context.Context, c *circuit) {
 		}
 		select {
 		case <-ctx.Done():
-			if l.ctx.Err() != nil {
+			if c.leave.Load() || l.ctx.Err() != nil {
 				l.sayGoodbye(c)
 			}
 			return
@@ -207,9 +275,10 @@ func (l *Link) negotiate(c *circuit) time.Duration {
 			c.agreed.Store(true)
 		}
 		if !ok {
-			return again
+			return l.runRace(c, again)
 		}
 		l.port.sendBeside(c, p.Data, p.To)
+		c.race.note(p.Data)
 	}
 }
 
@@ -281,7 +350,7 @@ func (l *Link) reopen(ctx context.Context) *opening {
 		if !sleep(ctx, pause) {
 			return nil
 		}
-		o, err := l.open(ctx)
+		o, err := l.open(ctx, &l.tour)
 		if err == nil {
 			return o
 		}
@@ -303,11 +372,11 @@ const serverPause = time.Second
 // tcp-client, or who goes through a proxy, waits longer each time: a UDP link or a tcp-server would be deaf
 // meanwhile.
 func (l *Link) pause() time.Duration {
-	c := l.config
+	c, w := l.config, l.tour.way()
 	switch {
-	case c.proto.mode == openvpn.TCPClient || c.proxied():
+	case w.proto.mode == openvpn.TCPClient || w.proxy != nil:
 		return l.tour.pause(c.retry, c.retryLimit)
-	case c.proto.mode == openvpn.TCPServer:
+	case w.proto.mode == openvpn.TCPServer:
 		return serverPause
 	}
 	return c.retry

@@ -127,7 +127,7 @@ func (c *config) checkTLS() error {
 		bad(role, "--cert and --key belong together; give both")
 	case !s.cert.given() && !s.pkcs12.given() && !(s.pull && s.user.given()):
 		bad(role, "this end has no certificate to show: give --cert and --key, or --pkcs12; `tmelink key certificate NAME` makes them")
-	case c.has("--explicit-exit-notify") && c.proto.tcp():
+	case c.has("--explicit-exit-notify") && c.tcp():
 		bad("--explicit-exit-notify", "over TCP the peer notices anyway; leave it out")
 	case s.digest == nil:
 		bad("--auth", "packets must be authenticated; leave it out")

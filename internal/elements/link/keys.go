@@ -206,13 +206,13 @@ func (l *Link) revoked() []*x509.RevocationList {
 }
 
 // control is how a circuit agrees on keys, nil for a link without TLS.
-func (l *Link) control(options string) *controlchannel.Config {
+func (l *Link) control(w way, options string) *controlchannel.Config {
 	c, s := l.config, &l.config.security
 	if !s.tls() {
 		return nil
 	}
 	config := &controlchannel.Config{
-		Server: s.server, KnowsPeer: len(c.remotes) > 0 && !c.proto.tcp(), Wrapping: c.keyring.wrapping, TLS: l.tlsConfig(), Options: options,
+		Server: s.server, KnowsPeer: w.host.Text != "" && w.udp(), Wrapping: c.keyring.wrapping, TLS: l.tlsConfig(), Options: options,
 		Ciphers: s.ciphers, Fallback: s.fallback, Digest: s.digest, Window: s.newWindow,
 		Pull: s.pull, Platform: runtime.GOOS, MTU: c.mtu, Settled: l.settled,
 		MaxPacket: s.maxPacket, HandWindow: s.hand, TranWindow: s.tran, Timeout: s.tlsTimeout,
@@ -252,16 +252,18 @@ func (l *Link) warnOfKeys() {
 	}
 }
 
-// stays says whether the link's packets stay on this host.
+// stays says whether the link's packets stay on this host, whatever way it goes.
 func (c *config) stays() bool {
 	isLoopback := func(host string) bool {
 		addr, err := netip.ParseAddr(host)
 		return host == "localhost" || err == nil && addr.IsLoopback()
 	}
-	if c.proxied() && !isLoopback(c.proxy.at.Host) {
-		return false
-	}
-	return !c.proxied() && isLoopback(c.local) || slices.ContainsFunc(c.remotes, func(r remote) bool { return isLoopback(r.host.Text) })
+	return !slices.ContainsFunc(c.ways, func(w way) bool {
+		if w.proxy != nil {
+			return !isLoopback(w.proxy.at.Host) || !isLoopback(w.host.Text)
+		}
+		return !isLoopback(w.host.Text) && !isLoopback(c.local)
+	})
 }
 
 // keyOptionString is what the link's option string says of keys, nil for nothing.

@@ -16,8 +16,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -80,6 +82,7 @@ type Link struct {
 	first   chan struct{} // closed when the peer is connected for the first time
 
 	strangers map[netip.Addr]struct{} // logged already; the keeper's
+	went      *way                    // by the last circuit; the keeper's
 	failing   occasion.Occasion       // of log lines on negotiations; the talker's
 
 	mu    sync.Mutex
@@ -92,6 +95,7 @@ type state struct {
 	circuit  *circuit
 	since    time.Time
 	restarts int
+	changes  int // of the way
 }
 
 // tcpLink is a Link whose machine waits for the peer.
@@ -102,18 +106,18 @@ func newElement(env element.Env, args element.Args) (element.Element, error) {
 	if err != nil {
 		return nil, err
 	}
+	if c.random {
+		rand.Shuffle(len(c.ways), func(i, j int) { c.ways[i], c.ways[j] = c.ways[j], c.ways[i] })
+	}
 	l := &Link{
-		config: c, log: env.Log, port: newPort(c), names: transport.ResolveHost,
+		config: c, log: env.Log, port: newPort(c), tour: newTour(c.ways), names: transport.ResolveHost,
 		first: make(chan struct{}), strangers: map[netip.Addr]struct{}{},
 		failing: occasion.New(6, time.Minute),
 		state:   state{doing: "not started", since: time.Now()},
 	}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	l.port.closing = l.cancel
-	if c.proto.mode != openvpn.TCPServer { // which goes nowhere
-		l.tour = newTour(c)
-	}
-	if c.proto.tcp() {
+	if c.ways[0].tcp() {
 		return tcpLink{l}, nil
 	}
 	return l, nil
@@ -127,20 +131,20 @@ func (l *Link) Attach(args element.Args) (ethernet.Port, error) {
 	return l.port, args.Parse(nil)
 }
 
-// Claims are the address and port that the link binds.
+// Claims are the address and port that the link binds, of each protocol that it goes.
 func (l *Link) Claims() []element.Claim {
 	c := l.config
 	if c.nobind || c.localPort == 0 {
 		return nil
 	}
-	return []element.Claim{{Pos: c.given["--local"].Pos, Proto: c.transport(), Local: c.local, Port: c.localPort}}
-}
-
-func (c *config) transport() string {
-	if c.proto.tcp() {
-		return "tcp"
+	var claims []element.Claim
+	for i, w := range c.ways {
+		same := func(other way) bool { return other.tcp() == w.tcp() }
+		if !slices.ContainsFunc(c.ways[:i], same) {
+			claims = append(claims, element.Claim{Pos: c.given["--local"].Pos, Proto: w.transport(), Local: c.local, Port: c.localPort})
+		}
 	}
-	return "udp"
+	return claims
 }
 
 // Start looks up the names and opens the socket. A TCP connection is made
@@ -152,7 +156,7 @@ func (l *Link) Start(ctx context.Context) error {
 		if err == nil {
 			l.warnOfKeys()
 			l.running.Go(func() { l.keep(o) })
-			if o.udp != nil {
+			if o.udp != nil && l.config.ways[0].udp() {
 				<-l.first // at once: nobody need be there
 			}
 			return nil
@@ -180,7 +184,7 @@ func isLookup(err error) bool {
 
 // openAny opens a socket for the first of the remotes whose name resolves.
 func (l *Link) openAny(ctx context.Context) (*opening, error) {
-	if l.config.proto.mode == openvpn.TCPServer {
+	if l.config.mode() == openvpn.TCPServer {
 		// It is asked for whom to let in when somebody comes; a name that is
 		// wrong from the beginning is better told now.
 		if _, err := l.allowed(ctx); err != nil {
@@ -188,8 +192,8 @@ func (l *Link) openAny(ctx context.Context) (*opening, error) {
 		}
 	}
 	var errs []error
-	for range max(1, len(l.tour.remotes)) {
-		o, err := l.open(ctx)
+	for range l.config.ways {
+		o, err := l.open(ctx, &l.tour)
 		if err == nil {
 			return o, nil
 		}
@@ -210,13 +214,13 @@ func (l *Link) Close() error {
 
 // WaitingFor names the peer.
 func (l tcpLink) WaitingFor() string {
-	c := l.config
-	if c.proto.mode == openvpn.TCPClient {
-		return fmt.Sprintf("tcp peer %s port %d", c.remotes[0].host.Text, c.portOf(c.remotes[0]))
+	c, w := l.config, l.config.ways[0]
+	if w.proto.mode == openvpn.TCPClient {
+		return fmt.Sprintf("tcp peer %s port %d", w.host.Text, w.port)
 	}
 	who := "a tcp peer"
-	if len(c.remotes) > 0 {
-		who = "tcp peer " + c.remotes[0].host.Text
+	if w.host.Text != "" {
+		who = "tcp peer " + w.host.Text
 	}
 	return fmt.Sprintf("%s at %s port %d", who, c.local, c.localPort)
 }
@@ -242,12 +246,16 @@ func (l *Link) Status() string {
 	now := time.Now()
 	whom := ""
 	if s.circuit != nil {
-		whom = fmt.Sprintf("%s %v, peer %s, %s, ", l.config.transport(), s.circuit.conn.Local(), s.circuit.peerName(), s.circuit.session.Secrecy())
+		whom = fmt.Sprintf("%s %v, peer %s, %s, ", s.circuit.way.transport(), s.circuit.conn.Local(), s.circuit.peerName(), s.circuit.session.Secrecy())
 		if s.circuit.session.Spoken() {
 			whom += fmt.Sprintf("heard %v ago, ", s.circuit.session.Heard(now).Round(time.Second))
 		}
 	}
-	return fmt.Sprintf("%s%s for %v, restarts %d", whom, s.doing, now.Sub(s.since).Round(time.Second), s.restarts)
+	text := fmt.Sprintf("%s%s for %v, restarts %d", whom, s.doing, now.Sub(s.since).Round(time.Second), s.restarts)
+	if len(l.config.ways) > 1 {
+		text += fmt.Sprintf(", changes of way %d", s.changes)
+	}
+	return text
 }
 
 // Restart looks for the peer again, as after its silence.
@@ -273,7 +281,7 @@ func peerName(p netip.AddrPort) string {
 func (l *Link) setState(doing string, c *circuit, restarts int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.state = state{doing: doing, circuit: c, since: time.Now(), restarts: l.state.restarts + restarts}
+	l.state = state{doing: doing, circuit: c, since: time.Now(), restarts: l.state.restarts + restarts, changes: l.state.changes}
 }
 
 // sleep waits and says whether ctx let it.
@@ -289,15 +297,15 @@ func sleep(ctx context.Context, d time.Duration) bool {
 }
 
 // session begins the talk with the peer of a new circuit.
-func (l *Link) session(now time.Time) (*openvpn.Session, error) {
+func (l *Link) session(w way, now time.Time) (*openvpn.Session, error) {
 	c := l.config
-	options := openvpn.Options{MTU: c.mtu, Proto: c.proto.mode, IPv6: c.network6, Keys: c.keyOptionString()}
+	options := openvpn.Options{MTU: c.mtu, Proto: w.proto.mode, IPv6: c.network6, Keys: c.keyOptionString()}
 	if !c.networkHidden && !c.security.pull {
 		options.Network = c.network
 	}
 	return openvpn.NewSession(openvpn.Config{
 		Options: options, Ping: c.ping, PingRestart: c.pingRestart,
-		Static: c.keyring.static, TLS: l.control(options.String()), MuteReplays: c.security.muteReplays,
+		Static: c.keyring.static, TLS: l.control(w, options.String()), MuteReplays: c.security.muteReplays,
 		Dropped: &l.port.counters.Read, Unsent: &l.port.counters.Write, Log: l.log,
 	}, now)
 }

@@ -3,55 +3,64 @@ package link
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"tmelink/internal/openvpn"
 	"tmelink/internal/transport"
-	"tmelink/internal/transport/proxy"
 )
 
 // opening is a circuit on its way: what open has made ready for connect.
 type opening struct {
 	link     *Link
 	circuit  *circuit
+	way      way
 	udp      *transport.UDP
 	listener *transport.Listener
 	tcp      transport.TCPConfig
-	peer     netip.AddrPort // of a tcp-client, or the proxy that leads to it
+	routes   []transport.Route // of a tcp-client, or to the proxy that leads to the peer
 	relayed  transport.RelayedConfig
-	through  proxy.Target
+	level    slog.Level // of saying what is being done
 }
 
-// open looks up the local address and the next remote, and opens the socket
-// where one can be opened before there is a peer.
-func (l *Link) open(ctx context.Context) (*opening, error) {
+// open looks up the local address and the addresses of a tour's next way, and opens the
+// socket where one can be opened before there is a peer.
+func (l *Link) open(ctx context.Context, t *tour) (*opening, error) {
 	c := l.config
 	var locals []netip.Addr
 	if !c.nobind {
 		var err error
-		if locals, err = transport.ResolveLocal(ctx, c.local, c.proto.family); err != nil {
+		if locals, err = transport.ResolveLocal(ctx, c.local, c.family()); err != nil {
 			return nil, fmt.Errorf("--local: %w", err)
 		}
 	}
-	peers, err := l.tour.step(ctx, l.names, func(remote netip.Addr) bool {
+	peers, err := t.step(ctx, l.names, func(remote netip.Addr) bool {
 		_, ok := forRemote(locals, remote)
 		return ok || c.nobind
 	})
 	if err != nil {
 		return nil, err
 	}
-	var local netip.AddrPort
-	switch {
-	case c.nobind:
-	case len(peers) > 0:
-		addr, _ := forRemote(locals, peers[0].Addr())
-		local = netip.AddrPortFrom(addr, c.localPort)
-	default:
-		local = netip.AddrPortFrom(locals[0], c.localPort)
+	var routes []transport.Route
+	for _, peer := range peers {
+		r := transport.Route{To: peer}
+		if !c.nobind {
+			addr, _ := forRemote(locals, peer.Addr())
+			r.Local = netip.AddrPortFrom(addr, c.localPort)
+		}
+		routes = append(routes, r)
 	}
-	return l.openSocket(ctx, local, peers)
+	if len(routes) == 0 {
+		routes = []transport.Route{{Local: netip.AddrPortFrom(locals[0], c.localPort)}}
+	}
+	w := t.way()
+	if w.tcp() || w.proxy != nil {
+		t.triedAll() // a connection takes what answers first
+	}
+	return l.openSocket(ctx, w, routes)
 }
 
 // forRemote chooses the local address from which a remote one can be reached, of
@@ -72,43 +81,40 @@ func forRemote(locals []netip.Addr, remote netip.Addr) (netip.Addr, bool) {
 	return found, found.IsValid()
 }
 
-func (l *Link) openSocket(ctx context.Context, local netip.AddrPort, peers []netip.AddrPort) (o *opening, err error) {
+// openSocket opens the socket of a way; routes lead to where it begins, or have but the
+// local address.
+func (l *Link) openSocket(ctx context.Context, w way, routes []transport.Route) (o *opening, err error) {
 	c := l.config
 	limit := openvpn.MaxPacket(c.mtu)
-	o = &opening{link: l, circuit: newCircuit(), tcp: transport.TCPConfig{
-		Socket: c.socket, Local: local, MaxPacket: limit, Counters: &l.port.counters, Log: l.log,
+	o = &opening{link: l, circuit: newCircuit(w), way: w, routes: routes, tcp: transport.TCPConfig{
+		Socket: c.socket, Local: routes[0].Local, MaxPacket: limit, Counters: &l.port.counters, Log: l.log,
 	}}
-	if c.proxied() {
-		r := c.remotes[l.tour.at]
-		o.through = proxy.Target{Host: r.host.Text, Port: c.portOf(r)}
-	}
-	switch c.proto.mode {
+	switch w.proto.mode {
 	case openvpn.UDP:
-		family := transport.Of(local.Addr())
-		if len(peers) > 0 {
-			family = transport.Of(peers[0].Addr())
-		}
 		var introduce func([]byte, netip.AddrPort) bool
 		if c.security.keyed() {
 			introduce = o.circuit.introduce
 		}
 		config := transport.UDPConfig{
 			Introduce: introduce,
-			Socket:    c.socket, Local: local, Float: c.float, Plain: c.noOffload, MaxPacket: limit,
-			Remotes:  slices.DeleteFunc(peers, func(p netip.AddrPort) bool { return !family.Has(p.Addr()) }),
+			Socket:    c.socket, Local: routes[0].Local, Float: c.float, Plain: c.noOffload, MaxPacket: limit,
 			Counters: &l.port.counters, Log: l.log,
 		}
-		if c.proxied() {
+		if w.proxy != nil {
 			o.relayed = transport.RelayedConfig{
-				UDP: config, Proxy: peers[0], SOCKS: *c.proxy.socks, Remote: o.through, Timeout: c.connectTimeout,
+				UDP: config, Proxy: routes, SOCKS: *w.proxy.socks, Remote: w.target(), Timeout: w.timeout,
 			}
 			break
 		}
+		for _, r := range routes {
+			if r.To.IsValid() && r.Local == routes[0].Local {
+				config.Remotes = append(config.Remotes, r.To)
+			}
+		}
+		o.circuit.race = newRace(config.Remotes, c.security.client)
 		o.udp, err = transport.OpenUDP(ctx, config)
 	case openvpn.TCPServer:
 		o.listener, err = transport.Listen(ctx, o.tcp)
-	case openvpn.TCPClient:
-		o.peer = peers[0]
 	}
 	if err != nil {
 		return nil, err
@@ -124,8 +130,7 @@ func (o *opening) connect(ctx context.Context) (*circuit, error) {
 		return nil, err
 	}
 	o.circuit.conn = conn
-	o.circuit.through = o.through
-	if o.circuit.session, err = o.link.session(time.Now()); err != nil {
+	if o.circuit.session, err = o.link.session(o.way, time.Now()); err != nil {
 		conn.Close()
 		return nil, err
 	}
@@ -137,7 +142,7 @@ func (o *opening) conn(ctx context.Context) (transport.Conn, error) {
 	l := o.link
 	switch {
 	case o.udp != nil:
-		l.log.Info("link is open", "local", o.udp.Local(), "peer", peerName(o.udp.Peer()))
+		o.say(ctx, "link is open", "local", o.udp.Local(), "peer", peerName(o.udp.Peer()))
 		return o.udp, nil
 	case o.listener != nil:
 		// Like OpenVPN's, the listening socket is closed while a peer is
@@ -151,15 +156,28 @@ func (o *opening) conn(ctx context.Context) (transport.Conn, error) {
 		}
 		return conn, nil
 	}
-	if l.config.proxied() {
+	if o.way.proxy != nil {
 		return o.connThrough(ctx)
 	}
-	l.log.Info("connecting", "peer", o.peer)
-	conn, err := transport.Dial(ctx, o.tcp, o.peer, l.config.connectTimeout)
+	o.say(ctx, "connecting", "peer", addresses(o.routes))
+	conn, err := transport.Dial(ctx, o.tcp, o.routes, o.way.timeout)
 	if err != nil {
 		return nil, err
 	}
 	return conn, nil
+}
+
+func (o *opening) say(ctx context.Context, what string, args ...any) {
+	o.link.log.Log(ctx, o.level, what, args...)
+}
+
+// addresses are those that routes lead to.
+func addresses(routes []transport.Route) string {
+	var all []string
+	for _, r := range routes {
+		all = append(all, r.To.String())
+	}
+	return strings.Join(all, ", ")
 }
 
 // lookUpTime bounds how long a connection may wait until its address is known to
@@ -178,7 +196,7 @@ func (l *Link) admits(ctx context.Context, from netip.Addr) bool {
 	const enough = 1000
 	if _, known := l.strangers[from]; !known && len(l.strangers) < enough {
 		l.strangers[from] = struct{}{}
-		l.log.Warn("closed the connection of another than the peer", "from", from, "peer", l.config.remotes[0].host.Text, "err", err)
+		l.log.Warn("closed the connection of another than the peer", "from", from, "peer", l.config.ways[0].host.Text, "err", err)
 	}
 	return false
 }
@@ -186,11 +204,11 @@ func (l *Link) admits(ctx context.Context, from netip.Addr) bool {
 // allowed are the addresses from which a tcp-server takes a connection, nil for
 // any.
 func (l *Link) allowed(ctx context.Context) ([]netip.Addr, error) {
-	if len(l.config.remotes) == 0 {
+	w := l.config.ways[0]
+	if w.host.Text == "" {
 		return nil, nil
 	}
-	r := l.config.remotes[0]
-	addrs, err := l.names(ctx, r.host.Text, l.config.remoteFamily(r))
+	addrs, err := l.names(ctx, w.host.Text, w.proto.family)
 	if err != nil {
 		return nil, fmt.Errorf("--remote: %w", err)
 	}

@@ -34,6 +34,7 @@ type remote struct {
 	port  uint16 // 0: that of --rport
 	proto *protocol
 	word  tmesh.Word // of proto
+	block *config    // nil: it is not of a <connection>
 }
 
 // config is what a link's words say.
@@ -42,7 +43,11 @@ type config struct {
 	local                 string
 	localPort, remotePort uint16
 	remotes               []remote
-	proto                 protocol
+	proto                 protocol // where a remote has none of its own
+	ways                  []way
+	random                bool          // their order
+	forced                string        // "udp", "tcp" or "": only ways of it
+	lookAgain             time.Duration // for a better way; 0: never
 	nobind, float         bool
 	ping, pingRestart     time.Duration
 	retry, retryLimit     time.Duration
@@ -71,6 +76,7 @@ func newConfig() *config {
 		proto: protocols["udp"],
 		retry: time.Second, retryLimit: 300 * time.Second,
 		connectTimeout: 120 * time.Second,
+		lookAgain:      20 * time.Second,
 		mtu:            1500,
 		security:       newSecurity(),
 		given:          map[string]tmesh.Word{},
@@ -86,8 +92,6 @@ func (c *config) options() []element.Option {
 			Set: func(v element.Values) error { c.deviceType = v.Text(0); return nil }},
 		{Name: "--local", Values: "HOST", Doc: "The address to be bound on this host: an IP address, a name, or the name of an interface, whose first address it is. It must be given, unless --nobind is.",
 			Set: func(v element.Values) error { c.local = v.Text(0); return transport.CheckHost(c.local) }},
-		{Name: "--remote", Values: "HOST [PORT] [PROTO]", Repeat: true, Doc: "The peer. Several are tried in turn, each with all its addresses. Without it a UDP link floats: whoever sends is the peer; and a tcp-server takes any peer.",
-			Set: c.setRemote},
 		{Name: "--proto", Values: "PROTO", Doc: "`udp` (the default), `tcp-server` or `tcp-client`; with `udp4`, `tcp4-server`, `udp6` and so on only IPv4 or IPv6 addresses are used.",
 			Set: func(v element.Values) error {
 				p, err := parseProto(v, 0)
@@ -131,7 +135,7 @@ func (c *config) options() []element.Option {
 				}
 				return err
 			}},
-		{Name: "--connect-timeout", Values: "SECONDS", Doc: "How long a tcp-client waits for one connection, 120 if not given; that is also how long a proxy may take for its answer.",
+		{Name: "--connect-timeout", Values: "SECONDS", Doc: "How long a tcp-client waits for one connection, 120 if not given; that is also how long a proxy may take for its answer, and, where there are several ways, how long a way may be silent at its beginning before the next one is tried.",
 			Set: c.setConnectTimeout},
 		{Name: "--server-poll-timeout", Values: "SECONDS", Doc: "The older name of --connect-timeout.",
 			Set: c.setConnectTimeout},
@@ -184,6 +188,7 @@ func (c *config) options() []element.Option {
 				return nil
 			}},
 	}
+	options = append(options, c.wayOptions()...)
 	options = append(options, c.keyOptions()...)
 	options = append(options, c.proxyOptions()...)
 	options = append(options, withoutEffect()...)

@@ -37,26 +37,26 @@ func TestWordsAreTakenAsOpenVPNTakesThem(t *testing.T) {
 		check func(*config) bool
 	}{
 		{"--dev tap --local 10.0.0.1", func(c *config) bool {
-			return !c.proto.tcp() && c.localPort == 1194 && c.remotePort == 1194 && c.mtu == 1500 && c.retry == time.Second &&
+			return c.udp() && c.localPort == 1194 && c.remotePort == 1194 && c.mtu == 1500 && c.retry == time.Second &&
 				c.retryLimit == 300*time.Second && c.connectTimeout == 120*time.Second && c.ping == 0 && c.pingRestart == 0
 		}},
 		{"--dev tap7 --local eth0", func(c *config) bool { return c.local == "eth0" }},
 		{"--dev blue --dev-type tap --local 10.0.0.1", func(*config) bool { return true }},
 		{local + "--lport 1195 --remote 10.0.0.3", func(c *config) bool {
-			return c.localPort == 1195 && c.portOf(c.remotes[0]) == 1194
+			return c.localPort == 1195 && c.ways[0].port == 1194
 		}},
-		{local + "--remote 10.0.0.1 1195", func(c *config) bool { return c.localPort == 1194 && c.portOf(c.remotes[0]) == 1195 }},
-		{local + "--port 5000 --remote h", func(c *config) bool { return c.localPort == 5000 && c.portOf(c.remotes[0]) == 5000 }},
+		{local + "--remote 10.0.0.1 1195", func(c *config) bool { return c.localPort == 1194 && c.ways[0].port == 1195 }},
+		{local + "--port 5000 --remote h", func(c *config) bool { return c.localPort == 5000 && c.ways[0].port == 5000 }},
 		{local + "--port 5000 --lport 5001 --rport 5002 --remote h", func(c *config) bool {
-			return c.localPort == 5001 && c.portOf(c.remotes[0]) == 5002
+			return c.localPort == 5001 && c.ways[0].port == 5002
 		}},
 		{local + "--remote a 1 udp --remote b 2 udp4 --remote c", func(c *config) bool {
-			return len(c.remotes) == 3 && c.remoteFamily(c.remotes[1]) == 4 && c.remoteFamily(c.remotes[2]) == 0
+			return len(c.ways) == 3 && c.ways[1].proto.family == 4 && c.ways[2].proto.family == 0
 		}},
-		{local + "--remote a 1 tcp-client", func(c *config) bool { return c.proto == protocols["tcp-client"] }},
-		{local + "--proto tcp4-client --remote a", func(c *config) bool { return c.proto.tcp() && c.proto.family == 4 }},
-		{"--local ::1 --proto tcp6-server", func(c *config) bool { return c.proto.tcp() && c.proto.family == 6 }},
-		{"--local fe80::1%eth0 --remote fe80::2", func(c *config) bool { return c.remotes[0].host.Text == "fe80::2" }},
+		{local + "--remote a 1 tcp-client", func(c *config) bool { return c.ways[0].proto == protocols["tcp-client"] }},
+		{local + "--proto tcp4-client --remote a", func(c *config) bool { return c.tcp() && c.ways[0].proto.family == 4 }},
+		{"--local ::1 --proto tcp6-server", func(c *config) bool { return c.tcp() && c.ways[0].proto.family == 6 }},
+		{"--local fe80::1%eth0 --remote fe80::2", func(c *config) bool { return c.ways[0].host.Text == "fe80::2" }},
 		{"--local eth0 --remote fe80::2", func(*config) bool { return true }},
 		{"--local fe80::1 --bind-dev eth0 --remote fe80::2", func(*config) bool { return true }},
 		{"--local :: --proto tcp-server --remote fe80::2", func(*config) bool { return true }},
@@ -115,8 +115,10 @@ func TestFaultsAreToldAtTheirWord(t *testing.T) {
 		{"--local 10.0.0.1 --proto udp6", []string{"t:1:1: --local: 10.0.0.1 is not an IPv6 address"}},
 		{"--local ::1 --remote 10.0.0.1", []string{"t:1:22: --remote: 10.0.0.1 cannot be reached from ::1"}},
 		{"--nobind --proto udp4 --remote ::1", []string{"t:1:32: --remote: ::1 is not an IPv4 address"}},
-		{"--local 10.0.0.1 --proto udp --remote a 1 tcp-client", []string{`t:1:43: --remote: "tcp-client" is another protocol`}},
-		{"--local 10.0.0.1 --remote a 1 udp --remote b 1 tcp-client", []string{`t:1:48: --remote: "tcp-client" is another`}},
+		{"--local 10.0.0.1 --remote a 1 udp --remote b 1 tcp-server", []string{"t:1:44: --remote: a tcp-server has one peer, and no other way to it"}},
+		{"--nobind --remote a --proto-force tcp", []string{"t:1:21: --proto-force: there is no way of this protocol"}},
+		{"--nobind --remote a --proto-force ipx", []string{`t:1:35: --proto-force: "ipx" is neither`}},
+		{"--nobind --connection --remote a", []string{"t:1:10: --connection wants OPTION…"}},
 		{"--local 10.0.0.1 --remote 10.0.0.1", []string{"t:1:27: --remote: 10.0.0.1 port 1194 is the link's own end"}},
 		{"--local 10.0.0.1 --remote a 0", []string{"t:1:29: --remote: \"0\" is not a number from 1 to 65535"}},
 		{"--local 10.0.0.1 --remote a/b 70000 ipx", []string{"t:1:27: --remote:", "t:1:31: --remote:", "t:1:37: --remote:"}},
@@ -225,7 +227,7 @@ func FuzzOptions(f *testing.F) {
 		args, _ := argsOf(text)
 		c, err := parse(args, "")
 		if err == nil {
-			if c.mtu < minMTU || c.mtu > maxMTU || !c.nobind && c.local == "" || c.proto.mode == "" {
+			if c.mtu < minMTU || c.mtu > maxMTU || !c.nobind && c.local == "" || c.mode() == "" {
 				t.Fatalf("%q gives %+v", text, c)
 			}
 			return

@@ -1,6 +1,8 @@
 package link
 
 import (
+	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -12,22 +14,26 @@ import (
 	"tmelink/internal/openvpn"
 	"tmelink/internal/spare"
 	"tmelink/internal/transport"
-	"tmelink/internal/transport/proxy"
 )
 
 // circuit is one connection or socket, and the session over it.
 type circuit struct {
+	way     way
 	conn    transport.Conn
 	session *openvpn.Session
 	sending sync.Mutex    // held from when packets are sealed until they are sent
 	agreed  atomic.Bool   // there has been a key
-	through proxy.Target  // whom a proxy has reached, if there is one
+	race    race          // between the peer's addresses; the talker's
 	lost    chan error    // holds the first error
 	asked   chan struct{} // holds the talker's wake-up
+
+	talker sync.WaitGroup
+	end    context.CancelFunc // of the talker
+	leave  atomic.Bool        // it is to say goodbye at its end
 }
 
-func newCircuit() *circuit {
-	return &circuit{lost: make(chan error, 1), asked: make(chan struct{}, 1)}
+func newCircuit(w way) *circuit {
+	return &circuit{way: w, lost: make(chan error, 1), asked: make(chan struct{}, 1)}
 }
 
 // introduce says whether a datagram proves that its sender is the peer.
@@ -108,6 +114,10 @@ func (p *port) ReadFrames() ([]ethernet.Frame, error) {
 			}
 		}
 		packets, err := c.conn.ReadPackets()
+		if errors.Is(err, transport.ErrInterrupted) { // for another circuit
+			c = p.circuit.Load()
+			continue
+		}
 		if err != nil {
 			c.fail(err)
 			if c, err = p.await(c); err != nil {
@@ -254,12 +264,14 @@ func (p *port) ended() error {
 	return p.end
 }
 
-// publish lets frames flow over a circuit; nil: over none.
-func (p *port) publish(c *circuit) {
+// publish lets frames flow over a circuit, nil: over none, and gives the one over which
+// they have flown before.
+func (p *port) publish(c *circuit) (before *circuit) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.circuit.Store(c)
+	before = p.circuit.Swap(c)
 	p.changed.Broadcast()
+	return before
 }
 
 // guidePort is the port of a link that is told by a server how the station behind

@@ -26,79 +26,91 @@ func (c *config) withProfiles(args element.Args) (element.Args, error) {
 	return args, nil
 }
 
+// expand puts the words of profiles in the place of each --config, and of those that are
+// in quotes behind a --connection in their place.
 func (c *config) expand(words []tmesh.Word, depth int) ([]tmesh.Word, error) {
 	var out []tmesh.Word
+	var blocks [][]profile.Directive
+	var places []int // in out, of the blocks
 	for len(words) > 0 {
-		if words[0].Text != "--config" || words[0].Quoted || len(words) == 1 {
-			out, words = append(out, words[0]), words[1:]
+		first := words[0]
+		if first.Quoted || len(words) == 1 || first.Text != "--config" && !isBlock(words) {
+			out, words = append(out, first), words[1:]
 			continue
 		}
-		file := words[1]
-		if depth == maxProfiles {
-			return nil, tmesh.Faultf(file.Pos, "--config: profiles name each other more than %d deep", maxProfiles)
+		value := words[1]
+		words = words[2:]
+		if first.Text == "--connection" {
+			block, faults := profile.ParseConnection(value.Pos, value.Text)
+			if len(faults) > 0 {
+				return nil, faults
+			}
+			blocks, places = append(blocks, block), append(places, len(out))
+			continue
 		}
-		path := file.Text
-		if !filepath.IsAbs(path) {
-			path = filepath.Join(c.dir, path)
-		}
-		text, err := readFile(path)
-		if err != nil {
-			return nil, tmesh.Faultf(file.Pos, "--config: %v", err)
-		}
-		said, faults := profile.Parse(path, text)
-		if len(faults) > 0 {
-			return nil, faults
-		}
-		inner, err := c.expand(profileWords(said), depth+1)
+		inner, err := c.profileWords(value, depth)
 		if err != nil {
 			return nil, err
 		}
-		out, words = append(out, inner...), words[2:]
+		out = append(out, inner...)
 	}
-	return out, nil
+	return withBlocks(out, blocks, places)
 }
 
-// profileWords are a profile's directives as words. Its <connection> blocks are
-// remotes.
-func profileWords(p profile.Profile) []tmesh.Word {
+// isBlock says whether words begin with a --connection with its text.
+func isBlock(words []tmesh.Word) bool {
+	return words[0].Text == "--connection" && strings.ContainsAny(words[1].Text, " \t\n")
+}
+
+// profileWords are those of the profile that a file holds.
+func (c *config) profileWords(file tmesh.Word, depth int) ([]tmesh.Word, error) {
+	if depth == maxProfiles {
+		return nil, tmesh.Faultf(file.Pos, "--config: profiles name each other more than %d deep", maxProfiles)
+	}
+	path := file.Text
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(c.dir, path)
+	}
+	text, err := readFile(path)
+	if err != nil {
+		return nil, tmesh.Faultf(file.Pos, "--config: %v", err)
+	}
+	said, faults := profile.Parse(path, text)
+	if len(faults) > 0 {
+		return nil, faults
+	}
 	var words []tmesh.Word
-	for _, d := range p.Directives {
+	for _, d := range said.Directives {
 		words = append(words, d.Words()...)
 	}
-	for _, block := range p.Connections {
-		words = append(words, connectionWords(block)...)
+	if words, err = c.expand(words, depth+1); err != nil {
+		return nil, err
 	}
-	return words
+	places := make([]int, len(said.Connections))
+	for i := range places {
+		places[i] = len(words)
+	}
+	return withBlocks(words, said.Connections, places)
 }
 
-// connectionWords makes one --remote of a <connection> block: its port and protocol
-// stand behind the host. What else stands in it is left to be complained of.
-func connectionWords(block []profile.Directive) []tmesh.Word {
-	var remote, rest []tmesh.Word
-	var port, proto *tmesh.Word
-	for _, d := range block {
-		words := d.Words()
-		switch {
-		case d.Name == "remote":
-			remote = words
-		case (d.Name == "port" || d.Name == "rport") && len(words) == 2:
-			port = &words[1]
-		case d.Name == "proto" && len(words) == 2:
-			proto = &words[1]
-		default:
-			rest = append(rest, words...)
-		}
+// withBlocks puts blocks as --connection in their places, and what they have in common
+// and is the link's behind all.
+func withBlocks(words []tmesh.Word, blocks [][]profile.Directive, places []int) ([]tmesh.Word, error) {
+	common, blocks, faults := profile.Common(blocks, OwnOfConnection)
+	if len(faults) > 0 {
+		return nil, faults
 	}
-	if len(remote) == 2 && (port != nil || proto != nil) {
-		if port == nil {
-			port = &tmesh.Word{Text: "1194", Pos: remote[0].Pos, Quoted: true}
-		}
-		remote = append(remote, *port)
+	var out []tmesh.Word
+	begin := 0
+	for i, block := range blocks {
+		out = append(append(out, words[begin:places[i]]...), profile.Connection(block).Words()...)
+		begin = places[i]
 	}
-	if len(remote) == 3 && proto != nil {
-		remote = append(remote, *proto)
+	out = append(out, words[begin:]...)
+	for _, d := range common {
+		out = append(out, d.Words()...)
 	}
-	return append(remote, rest...)
+	return out, nil
 }
 
 func has(words []tmesh.Word, option string) bool {

@@ -9,6 +9,7 @@ import (
 
 	"tmelink/internal/element"
 	"tmelink/internal/openvpn"
+	"tmelink/internal/tmesh"
 	"tmelink/internal/transport"
 	"tmelink/internal/transport/proxy"
 )
@@ -16,6 +17,7 @@ import (
 // proxyWords are what a link's words say of a proxy.
 type proxyWords struct {
 	option string // that names it: "--http-proxy" or "--socks-proxy"; "": there is none
+	pos    tmesh.Pos
 	at     proxy.Target
 	http   *proxy.HTTP  // nil: it is no HTTP proxy
 	socks  *proxy.SOCKS // nil: it is no SOCKS proxy
@@ -30,8 +32,13 @@ const (
 	maxProxyHeaders  = 10   // MAX_CUSTOM_HTTP_HEADER of OpenVPN's proxy.h
 )
 
-// proxied says whether the link goes through a proxy.
-func (c *config) proxied() bool { return c.proxy.option != "" }
+// used gives the words if they name a proxy, else nil.
+func (p *proxyWords) used() *proxyWords {
+	if p.option == "" {
+		return nil
+	}
+	return p
+}
 
 // name is the proxy's, for those who look on.
 func (p *proxyWords) name() string {
@@ -60,7 +67,7 @@ func (c *config) setHTTPProxy(v element.Values) (err error) {
 	p := &c.proxy
 	p.http = &proxy.HTTP{Method: proxy.None}
 	if v.Text(0) == "auto" && !v.Has(1) {
-		p.option = "--http-proxy"
+		p.option, p.pos = "--http-proxy", v.Name.Pos
 		return c.fromEnvironment(v)
 	}
 	if !v.Has(1) {
@@ -69,7 +76,7 @@ func (c *config) setHTTPProxy(v element.Values) (err error) {
 	if p.at, err = proxyAt(v, 0); err != nil {
 		return err
 	}
-	p.option = "--http-proxy"
+	p.option, p.pos = "--http-proxy", v.Name.Pos
 	if !v.Has(2) {
 		return nil
 	}
@@ -133,7 +140,7 @@ func (c *config) setSOCKSProxy(v element.Values) (err error) {
 			return err
 		}
 	}
-	p.option = "--socks-proxy"
+	p.option, p.pos = "--socks-proxy", v.Name.Pos
 	return nil
 }
 
@@ -211,11 +218,11 @@ func (c *config) setHTTPProxyOption(v element.Values) error {
 	return nil
 }
 
-// checkProxy finds what contradicts the words of a proxy, and completes it.
-func (c *config) checkProxy() error {
+// checkProxyWords finds what contradicts the words of a proxy, and completes it.
+func (c *config) checkProxyWords() error {
 	p := &c.proxy
 	if p.http != nil && p.socks != nil {
-		return c.at("--socks-proxy", "it contradicts --http-proxy; a link goes through one proxy")
+		return c.at("--socks-proxy", "it contradicts --http-proxy; a way goes through one proxy")
 	}
 	if p.http == nil {
 		for _, option := range []string{"--http-proxy-user-pass", "--http-proxy-option"} {
@@ -224,35 +231,49 @@ func (c *config) checkProxy() error {
 			}
 		}
 	}
-	if !c.proxied() { // and a fault if there should be
+	if p.used() == nil { // and a fault if there should be
 		return nil
 	}
-	return errors.Join(c.checkProxyWay(), c.completeHTTPProxy())
+	return c.completeHTTPProxy()
 }
 
-// checkProxyWay looks whether the proxy can lead to the peer.
-func (c *config) checkProxyWay() error {
-	p := &c.proxy
+// checkProxies looks whether the proxies can lead to the peer.
+func (c *config) checkProxies() error {
+	faults := []error{c.checkProxyWords()}
+	told := map[*proxyWords]bool{}
+	for _, w := range c.ways {
+		if w.proxy != nil && !told[w.proxy] {
+			err := c.checkProxyWay(w)
+			told[w.proxy] = err != nil
+			faults = append(faults, err)
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// checkProxyWay looks whether a proxy can lead to the peer.
+func (c *config) checkProxyWay(w way) error {
+	p := w.proxy
 	var faults []error
-	bad := func(format string, args ...any) { faults = append(faults, c.at(p.option, format, args...)) }
+	bad := func(format string, args ...any) {
+		faults = append(faults, tmesh.Faultf(p.pos, p.option+": "+format, args...))
+	}
 	addr, _ := netip.ParseAddr(p.at.Host)
 	local, _ := netip.ParseAddr(c.local)
 	switch {
-	case c.proto.mode == openvpn.TCPServer:
+	case w.proto.mode == openvpn.TCPServer:
 		bad("a tcp-server waits for its peer, which a proxy does not lead to it; leave it out, or let this end be the tcp-client")
-	case p.http != nil && !c.proto.tcp():
-		bad("an HTTP proxy carries TCP alone: say --proto tcp-client here and tcp-server at the peer, or use a --socks-proxy")
-	case !c.has("--remote") && !c.proto.tcp(): // a tcp-client must have one anyway
+	case p.http != nil && w.udp():
+		bad("an HTTP proxy carries TCP alone: say --proto tcp-client here and tcp-server at the peer, or use a --socks-proxy; or have it in the --connection of a way that is TCP")
+	case w.host.Text == "" && w.udp(): // a tcp-client must have one anyway
 		bad("it must be told whom to reach; give a --remote")
 	case addr.IsValid() && local.IsValid() && transport.Of(local) != transport.Of(addr):
 		bad("%s cannot be reached from %s of --local: one is IPv4, the other IPv6", addr, local)
-	case addr.IsValid() && !c.proto.family.Has(addr):
-		bad("%s is not an %s address, as --proto wants", addr, c.proto.family)
+	case addr.IsValid() && !w.proto.family.Has(addr):
+		bad("%s is not an %s address, as --proto wants", addr, w.proto.family)
 	}
-	for _, r := range c.remotes {
-		if a, err := netip.ParseAddr(r.host.Text); err == nil && a.Is6() && a.IsLinkLocalUnicast() {
-			bad("%s is on every link, so that a proxy could not tell which is meant; give --remote another address", a)
-		}
+	if a, err := netip.ParseAddr(w.host.Text); err == nil && a.Is6() && a.IsLinkLocalUnicast() {
+		bad("%s is on every link, so that a proxy could not tell which is meant; give --remote another address", a)
 	}
 	return errors.Join(faults...)
 }
@@ -285,21 +306,21 @@ func (c *config) completeHTTPProxy() error {
 
 // connThrough gives the circuit's socket where a proxy leads to the peer.
 func (o *opening) connThrough(ctx context.Context) (transport.Conn, error) {
-	l, p := o.link, &o.link.config.proxy
-	l.log.Info("asking the proxy for the way", "peer", o.through, "proxy", p.name())
-	if !l.config.proto.tcp() {
+	p, peer := o.way.proxy, o.way.target()
+	o.say(ctx, "asking the proxy for the way", "peer", peer, "proxy", p.name())
+	if o.way.udp() {
 		conn, err := transport.Associate(ctx, o.relayed)
 		if err != nil {
 			return nil, err
 		}
-		l.log.Info("link is open", "local", conn.Local(), "peer", o.through)
+		o.say(ctx, "link is open", "local", conn.Local(), "peer", peer)
 		return conn, nil
 	}
 	var by proxy.Connector = p.socks
 	if p.http != nil {
 		by = p.http
 	}
-	conn, err := transport.DialThrough(ctx, o.tcp, o.peer, by, o.through, l.config.connectTimeout)
+	conn, err := transport.DialThrough(ctx, o.tcp, o.routes, by, peer, o.way.timeout)
 	if err != nil {
 		return nil, err
 	}
@@ -308,8 +329,8 @@ func (o *opening) connThrough(ctx context.Context) (transport.Conn, error) {
 
 // peerName says who the peer is of a circuit, and through which proxy.
 func (c *circuit) peerName() string {
-	if c.through == (proxy.Target{}) {
+	if c.way.proxy == nil {
 		return peerName(c.conn.Peer())
 	}
-	return c.through.String() + " through a proxy"
+	return c.way.target().String() + " through a proxy"
 }

@@ -29,14 +29,14 @@ func TestProxyWordsAreTakenAsOpenVPNTakesThem(t *testing.T) {
 		if c.proxy.http.Credentials != nil {
 			got = c.proxy.http.Credentials.User + ":" + c.proxy.http.Credentials.Password
 		}
-		return c.proxied() && c.proxy.socks == nil && c.proxy.http.Method == method && got == user && c.proxy.at.String() == "p:3128"
+		return c.ways[0].proxy != nil && c.proxy.socks == nil && c.proxy.http.Method == method && got == user && c.proxy.at.String() == "p:3128"
 	}
 	socks := func(c *config, at, user string) bool {
 		got := ""
 		if c.proxy.socks.Credentials != nil {
 			got = c.proxy.socks.Credentials.User + ":" + c.proxy.socks.Credentials.Password
 		}
-		return c.proxied() && c.proxy.http == nil && c.proxy.at.String() == at && got == user
+		return c.ways[0].proxy != nil && c.proxy.http == nil && c.proxy.at.String() == at && got == user
 	}
 	for words, check := range map[string]func(*config) bool{
 		viaTCP + "--http-proxy p 3128": func(c *config) bool {
@@ -74,7 +74,7 @@ func TestProxyWordsAreTakenAsOpenVPNTakesThem(t *testing.T) {
 func TestProxyOfTheEnvironment(t *testing.T) {
 	t.Setenv("HTTPS_PROXY", "http://me:hush@p:3128")
 	args, _ := argsOf(viaTCP)
-	if c, err := parse(args, ""); err != nil || c.proxied() {
+	if c, err := parse(args, ""); err != nil || c.ways[0].proxy != nil {
 		t.Errorf("it is taken unasked, %v", err)
 	}
 	args, _ = argsOf(viaTCP + "--http-proxy auto")
@@ -156,7 +156,7 @@ func TestTourThroughAProxy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tour := newTour(c)
+	tour := newTour(c.ways)
 	names := fakeNames(map[string][]string{"p": {"10.0.0.1", "10.0.0.2"}})
 	for i, want := range []string{"0 10.0.0.1:1080", "0 10.0.0.2:1080", "1 10.0.0.1:1080", "1 10.0.0.2:1080", "0 10.0.0.1:1080"} {
 		peers, err := tour.step(t.Context(), names, anyAddr)
@@ -164,7 +164,7 @@ func TestTourThroughAProxy(t *testing.T) {
 			t.Errorf("step %d: remote %d at %v, %v; want %s", i, tour.at, peers, err, want)
 		}
 	}
-	tour = newTour(c)
+	tour = newTour(c.ways)
 	if _, err := tour.step(t.Context(), fakeNames(nil), anyAddr); err == nil || !strings.HasPrefix(err.Error(), "--socks-proxy: ") {
 		t.Errorf("a name that fails: %v", err)
 	}

@@ -9,10 +9,16 @@ import (
 	"testing"
 	"time"
 
+	"tmelink/internal/tmesh"
 	"tmelink/internal/transport"
 )
 
 func anyAddr(netip.Addr) bool { return true }
+
+// wayTo is a way by UDP.
+func wayTo(host string, port uint16) way {
+	return way{host: tmesh.Word{Text: host}, port: port, proto: protocols["udp"]}
+}
 
 // fakeNames resolves from a map, which a test may change.
 func fakeNames(names map[string][]string) resolver {
@@ -30,7 +36,7 @@ func fakeNames(names map[string][]string) resolver {
 
 func TestTourGoesThroughAddressesThenRemotes(t *testing.T) {
 	names := map[string][]string{"a": {"10.0.0.1", "10.0.0.2"}, "c": {"10.0.0.3"}}
-	tour := tour{at: -1, remotes: []target{{"a", 1, 0}, {"b", 2, 0}, {"c", 3, 0}}}
+	tour := newTour([]way{wayTo("a", 1), wayTo("b", 2), wayTo("c", 3)})
 	step := func(want string, attempts int) {
 		t.Helper()
 		addrs, err := tour.step(context.Background(), fakeNames(names), anyAddr)
@@ -48,15 +54,15 @@ func TestTourGoesThroughAddressesThenRemotes(t *testing.T) {
 	step("10.0.0.3:3", 3)
 	step("10.0.0.1:1", 4)
 	step("10.0.0.2:1", 4)
-	tour.arrived()
+	tour.arrived(netip.AddrPort{})
 	step("10.0.0.2:1", 0) // again, since the peer was there
-	tour.arrived()
+	tour.arrived(netip.AddrPort{})
 	names["a"] = []string{"10.0.0.9", "10.0.0.2"}
 	step("10.0.0.2:1", 0) // wherever it stands now
-	tour.arrived()
+	tour.arrived(netip.AddrPort{})
 	names["a"] = []string{"10.0.0.8"}
 	step("10.0.0.8:1", 0) // the name has moved
-	tour.arrived()
+	tour.arrived(netip.AddrPort{})
 	delete(names, "a")
 	step("--remote: no such host", 0)
 	step("--remote: no such host", 1) // b
@@ -65,7 +71,7 @@ func TestTourGoesThroughAddressesThenRemotes(t *testing.T) {
 
 func TestTourGivesAllAddressesOfTheRemote(t *testing.T) {
 	names := fakeNames(map[string][]string{"a": {"10.0.0.1", "::1", "10.0.0.2"}})
-	tour := tour{at: -1, remotes: []target{{"a", 7, 0}}}
+	tour := newTour([]way{wayTo("a", 7)})
 	tour.step(context.Background(), names, netip.Addr.Is4)
 	got, err := tour.step(context.Background(), names, netip.Addr.Is4)
 	want := []netip.AddrPort{netip.MustParseAddrPort("10.0.0.2:7"), netip.MustParseAddrPort("10.0.0.1:7")}
@@ -79,7 +85,7 @@ func TestTourGivesAllAddressesOfTheRemote(t *testing.T) {
 
 func TestTourIsExhausted(t *testing.T) {
 	names := fakeNames(map[string][]string{"a": {"10.0.0.1"}, "b": {"10.0.0.2"}})
-	tour := tour{at: -1, remotes: []target{{"a", 1, 0}, {"b", 1, 0}}}
+	tour := newTour([]way{wayTo("a", 1), wayTo("b", 1)})
 	steps := 0
 	for ; !tour.exhausted(3); steps++ {
 		tour.step(context.Background(), names, anyAddr)
@@ -90,7 +96,7 @@ func TestTourIsExhausted(t *testing.T) {
 	if tour.exhausted(0) {
 		t.Error("0 is no end")
 	}
-	if tour.arrived(); tour.exhausted(3) {
+	if tour.arrived(netip.AddrPort{}); tour.exhausted(3) {
 		t.Error("exhausted although the peer was there")
 	}
 	if got := tour.pause(time.Second, time.Minute); got != time.Second {

@@ -59,8 +59,8 @@ var refusedWords = map[string]string{
 		session-timeout allow-nonadmin msg-channel tmp-dir`,
 	noEnding:  `ping-exit inactive`,
 	noScripts: `ipchange plugin`,
-	noTuning:  `http-proxy-override remote-random remote-random-hostname proto-force gremlin`,
-	noFile:    `connection parameter ignore-unknown-option ip-remote-hint`,
+	noTuning:  `http-proxy-override remote-random-hostname gremlin`,
+	noFile:    `parameter ignore-unknown-option ip-remote-hint`,
 	noAction: `help version show-adapters show-ciphers show-curves show-digests show-engines show-gateway
 		show-groups show-net show-pkcs11-ids show-tls show-valid-subnets`,
 	otherMTU: `link-mtu udp-mtu`,
