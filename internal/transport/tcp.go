@@ -144,6 +144,9 @@ func (t *TCP) SetPeer(netip.AddrPort) {}
 func (t *TCP) Interrupt()             { t.conn.SetReadDeadline(longAgo) }
 func (t *TCP) Close() error           { return t.conn.Close() }
 
+// CloseWrite tells the peer that nothing more comes.
+func (t *TCP) CloseWrite() error { return t.conn.CloseWrite() }
+
 func (t *TCP) Framing() int  { return openvpn.LengthLen }
 func (t *TCP) Overhead() int { return ipHeader(t.peer.Addr()) + tcpHeader + openvpn.LengthLen }
 

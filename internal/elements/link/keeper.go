@@ -141,11 +141,43 @@ func (l *Link) finish(c *circuit) {
 	c.session.Close()
 }
 
+// departTime bounds how long a circuit that is left may take to bring what is on its
+// way.
+const departTime = time.Second
+
 // depart finishes a circuit that works, when another one has taken its place.
 func (l *Link) depart(c *circuit) {
 	c.leave.Store(true)
 	c.conn.Interrupt() // its reader goes over to the other
-	l.running.Go(func() { l.finish(c) })
+	l.running.Go(func() {
+		if conn, ok := c.conn.(*transport.TCP); ok {
+			l.drain(c, conn)
+		}
+		l.finish(c)
+	})
+}
+
+// drain has a connection's peer read to the end what was written. What comes meanwhile
+// is dropped: to close a connection with something unread breaks it both ways.
+func (l *Link) drain(c *circuit, conn *transport.TCP) {
+	ctx, cancel := context.WithTimeout(l.ctx, departTime)
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	conn.CloseWrite()
+	select {
+	case <-c.left:
+	case <-ctx.Done():
+		return
+	}
+	for {
+		packets, err := conn.ReadPackets()
+		switch {
+		case err == nil:
+			l.dropFrames(c, packets)
+		case !errors.Is(err, transport.ErrInterrupted):
+			return
+		}
+	}
 }
 
 // tellLost logs the end of a circuit, unless the negotiation that failed has its line

@@ -30,10 +30,11 @@ type circuit struct {
 	talker sync.WaitGroup
 	end    context.CancelFunc // of the talker
 	leave  atomic.Bool        // it is to say goodbye at its end
+	left   chan struct{}      // closed when the port's reader has gone over to another
 }
 
 func newCircuit(w way) *circuit {
-	return &circuit{way: w, lost: make(chan error, 1), asked: make(chan struct{}, 1)}
+	return &circuit{way: w, lost: make(chan error, 1), asked: make(chan struct{}, 1), left: make(chan struct{})}
 }
 
 // introduce says whether a datagram proves that its sender is the peer.
@@ -78,6 +79,7 @@ type port struct {
 	guiding sync.Mutex
 	guided  func(*ethernet.Network) error // nil: nobody wants to know
 
+	reading *circuit                  // the reader's
 	few     [fewFrames]ethernet.Frame // the reader's
 	many    *frameList                // in place of few, nil while it waits
 	packets [][]byte                  // the writer's
@@ -107,11 +109,18 @@ func (p *port) ReadFrames() ([]ethernet.Frame, error) {
 			frameLists.Give(p.many)
 			p.many = nil
 		}
+		if c != p.reading {
+			if p.reading != nil {
+				close(p.reading.left)
+			}
+			p.reading = c
+		}
 		if c == nil {
 			var err error
 			if c, err = p.await(nil); err != nil {
 				return nil, err
 			}
+			continue
 		}
 		packets, err := c.conn.ReadPackets()
 		if errors.Is(err, transport.ErrInterrupted) { // for another circuit

@@ -105,11 +105,7 @@ func (l *Link) await(ctx context.Context, c *circuit) error {
 				reading <- err
 				return
 			}
-			early := c.session.Decode(nil, packets, c.conn.Peer(), time.Now())
-			l.port.counters.Read.Add(ethernet.Disconnected, len(early))
-			if c.session.Asked() {
-				c.wake()
-			}
+			l.dropFrames(c, packets)
 		}
 	}()
 	poll := time.NewTicker(scoutPoll)
@@ -130,6 +126,16 @@ func (l *Link) await(ctx context.Context, c *circuit) error {
 		end = err
 	}
 	return end
+}
+
+// dropFrames drops the frames of packets over a circuit that is not the link's yet, or
+// not any more.
+func (l *Link) dropFrames(c *circuit, packets [][]byte) {
+	frames := c.session.Decode(nil, packets, c.conn.Peer(), time.Now())
+	l.port.counters.Read.Add(ethernet.Disconnected, len(frames))
+	if c.session.Asked() {
+		c.wake()
+	}
 }
 
 // greet sends a ping, so that the peer of a way without a handshake knows that
