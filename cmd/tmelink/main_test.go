@@ -15,11 +15,13 @@ func TestMain(m *testing.M) {
 		os.Setenv("GORACE", "atexit_sleep_ms=0")
 	}
 	testscript.Main(m, map[string]func(){
-		"tmelink":  main,
-		"udpcount": udpCount,
-		"udpsend":  udpSend,
-		"tcpserve": tcpServe,
-		"tcpfetch": tcpFetch,
+		"tmelink":   main,
+		"udpcount":  udpCount,
+		"udpsend":   udpSend,
+		"tcpserve":  tcpServe,
+		"tcpfetch":  tcpFetch,
+		"tcptalk":   tcpTalk,
+		"tcplisten": tcpListen,
 	})
 }
 

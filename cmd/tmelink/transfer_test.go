@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"crypto/sha256"
 	"fmt"
 	"io"
@@ -42,6 +43,40 @@ func tcpFetch() {
 	n, err := io.Copy(sum, c)
 	must(err)
 	fmt.Printf("%d bytes, sha256 %x\n", n, sum.Sum(nil))
+}
+
+// tcpTalk is a program: it sends a numbered line every 20 ms to who connects to ADDR.
+func tcpTalk() {
+	l, err := net.Listen("tcp", os.Args[1])
+	must(err)
+	fmt.Println("ready")
+	c, err := l.Accept()
+	must(err)
+	for i := range 20_000 {
+		_, err := fmt.Fprintln(c, i)
+		must(err)
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// tcpListen is a program: it reads the lines of tcpTalk at ADDR to their end, and says
+// whether one is missing.
+func tcpListen() {
+	c, err := net.DialTimeout("tcp", os.Args[1], 10*time.Second)
+	must(err)
+	lines := bufio.NewScanner(c)
+	n := 0
+	for ; lines.Scan(); n++ {
+		c.SetDeadline(time.Now().Add(60 * time.Second))
+		if lines.Text() != strconv.Itoa(n) {
+			must(fmt.Errorf("line %d is %q", n, lines.Text()))
+		}
+		if n == 100 {
+			fmt.Println("100 lines")
+		}
+	}
+	must(lines.Err())
+	fmt.Printf("%d lines, none is missing\n", n)
 }
 
 // fetched is what tcpFetch prints after size bytes of tcpServe.
