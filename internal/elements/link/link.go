@@ -42,6 +42,16 @@ Over UDP each frame is a datagram. The link works from the start, whether the pe
 
 Over TCP one end is the tcp-server, the other the tcp-client. The machine waits until they are connected. Afterwards a connection that breaks is made again, with OpenVPN's pauses, while the machine runs on; frames are dropped meanwhile. A tcp-server takes one peer at a time, with --remote only from that host.
 
+Several --remote are ways to the peer, the first the best one, and may differ in their protocol; a --connection is a way with a proxy of its own. A way that stays silent (--ping-restart, --keepalive; at its beginning --connect-timeout) gives way to the next one. A link that does not go its best way looks every 20 seconds (--remote-return) whether a better one works again, and changes over. The peer has a link for each protocol, and a switch between them:
+
+    link0 at tap0: tme/host/openvpn/socket/link --dev tap --nobind --remote 10.0.0.1 1194 udp --remote 10.0.0.1 443 tcp-client --connection "remote 10.0.0.1 443 tcp-client
+      http-proxy 10.0.0.9 3128" --keepalive 2 6 --connect-timeout 4
+
+    link0 at sw0: tme/host/openvpn/socket/link --dev tap --local 10.0.0.1 --keepalive 2 6
+    link1 at sw0: tme/host/openvpn/socket/link --dev tap --local 10.0.0.1 --lport 443 --proto tcp-server --keepalive 2 6
+
+All addresses of a name are tried: over TCP and through proxies one beside the other until one answers, over UDP one after the other, where a --tls-client asks them all.
+
 Without keys nothing is encrypted: whoever can read or forge packets on the way can read and forge frames. Keys come in one of three ways, each OpenVPN's own. A value FILE is a file's name, which counts from where the description is, or in quotes what would be in the file, over several lines.
 
 1. Certificates that the ends know by their fingerprints: "tmelink pair HOST-A HOST-B" writes both ends. By hand, "tmelink key certificate a" makes a.crt and a.key, and prints the fingerprint that b gives as --peer-fingerprint; "tmelink key tls-crypt both.key" makes a key for both:
