@@ -23,13 +23,15 @@ const (
 	Forged                      // not sealed with the link's key
 	Replayed                    // came a second time, or too late
 	Impaired                    // lost because the description asks for it
+	TooLong                     // a link's packet is longer than the path to the peer takes
+	Incomplete                  // one of the fragments of a link's frame has not come
 	NumReasons
 )
 
 var reasonNames = [NumReasons]string{
 	"runt", "oversize", "malformed", "no-peer", "disconnected", "stranger", "control",
 	"queue-full", "send-failed", "filtered", "reflected", "kernel-drop", "interface-down",
-	"no-key", "forged", "replayed", "impaired",
+	"no-key", "forged", "replayed", "impaired", "too-long", "incomplete",
 }
 
 // String gives the word under which status and metrics show the reason.

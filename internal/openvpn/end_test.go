@@ -111,6 +111,7 @@ func (e *end) read(batch [][]byte, from netip.AddrPort) {
 			e.w.t.Errorf("%s: a frame that nobody sent: %x", e.name, f.Data)
 		}
 	}
+	e.session.Reclaim()
 	if e.session.Asked() {
 		e.talk()
 	}
@@ -146,9 +147,10 @@ func (e *end) talk() {
 		e.w.send(e, to, p.Data, 0)
 	}
 	packet, again := e.session.Message(e.w.now)
-	if packet != nil && e.peer.IsValid() {
+	for packet != nil && e.peer.IsValid() {
 		e.unasked++
 		e.w.send(e, e.peer, packet, 0)
+		packet, again = e.session.Message(e.w.now)
 	}
 	sooner := func(d time.Duration) {
 		if d > 0 && (wait == 0 || d < wait) {
@@ -203,14 +205,14 @@ func (e *end) write(frames int) {
 		return
 	}
 	for range frames {
-		f := e.frame(60 + e.w.random.IntN(1400))
+		f := e.frame(60 + e.w.random.IntN(e.config.MTU-100))
 		packets, n := e.session.Encode(nil, []ethernet.Frame{f}, e.w.now)
 		if n != 1 {
 			e.w.t.Fatalf("%d frames taken of one", n)
 		}
-		if len(packets) == 1 {
+		for _, p := range packets { // several with --fragment
 			e.sent[e.next] = true
-			e.w.send(e, e.peer, packets[0], e.next)
+			e.w.send(e, e.peer, p, e.next)
 		}
 		e.session.Rest()
 	}

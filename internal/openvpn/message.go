@@ -54,8 +54,8 @@ func isExit(message []byte) bool {
 	return len(message) > len(occMagic) && message[len(occMagic)] == occExit
 }
 
-// request is an answer that the peer waits for: an opcode to answer with and a
-// packet size, packed into one word so that it can be handed over atomically.
+// request is a message that is to be sent, such as an answer that the peer waits for:
+// its opcode and a packet size, packed into one word so that it can be handed over atomically.
 // Zero is none.
 type request uint32
 

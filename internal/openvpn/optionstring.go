@@ -31,6 +31,8 @@ type Options struct {
 	Network netip.Prefix
 	// IPv6 says that --ifconfig-ipv6 was given.
 	IPv6 bool
+	// Fragments says that every payload has a fragment header (--fragment).
+	Fragments bool
 	// Keys say how packets are sealed; nil: they are not.
 	Keys *KeyOptions
 }
@@ -103,6 +105,9 @@ func (k *KeyOptions) append(s *strings.Builder) {
 func (o Options) String() string {
 	var s strings.Builder
 	packet := o.MTU + tapExtra
+	if o.Fragments {
+		packet += fragmentHeader
+	}
 	if o.Keys != nil {
 		packet += o.Keys.overhead()
 		if o.Proto != UDP {
@@ -116,6 +121,9 @@ func (o Options) String() string {
 	if o.Network.IsValid() {
 		mask := ^uint32(0) << (32 - o.Network.Bits())
 		fmt.Fprintf(&s, ",ifconfig %s %d.%d.%d.%d", o.Network.Masked().Addr(), mask>>24, mask>>16&0xff, mask>>8&0xff, mask&0xff)
+	}
+	if o.Fragments {
+		s.WriteString(",mtu-dynamic")
 	}
 	if o.Keys != nil {
 		o.Keys.append(&s)

@@ -22,6 +22,8 @@ func TestOptionStringIsOpenVPNs(t *testing.T) {
 			"V4,dev-type tap,link-mtu 1532,tun-mtu 1500,proto UDPv4,tun-ipv6,ifconfig 172.16.200.0 255.255.248.0"},
 		{Options{MTU: 1500, Proto: UDP, Network: netip.MustParsePrefix("1.2.3.4/0")},
 			"V4,dev-type tap,link-mtu 1532,tun-mtu 1500,proto UDPv4,ifconfig 0.0.0.0 0.0.0.0"},
+		{Options{MTU: 1500, Proto: UDP, Fragments: true, Network: netip.MustParsePrefix("10.0.77.1/24")},
+			"V4,dev-type tap,link-mtu 1536,tun-mtu 1500,proto UDPv4,ifconfig 10.0.77.0 255.255.255.0,mtu-dynamic"},
 	} {
 		if got := c.options.String(); got != c.want {
 			t.Errorf("%+v:\n got %s\nwant %s", c.options, got, c.want)

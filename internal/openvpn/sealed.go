@@ -13,13 +13,13 @@ import (
 	"tmelink/internal/spare"
 )
 
-// sealSpace is how much memory the packets of one Encode take: what a TAP brings at
+// bufferSize is how much memory the packets of one Encode take: what a TAP brings at
 // once, and so little that it stays in the processor's cache until it is sent.
-const sealSpace = 128 << 10
+const bufferSize = 128 << 10
 
-// sealBuffers are those that no session holds.
-var sealBuffers = spare.New(func() *[]byte {
-	b := make([]byte, sealSpace)
+// buffers are those that no session holds.
+var buffers = spare.New(func() *[]byte {
+	b := make([]byte, bufferSize)
 	return &b
 })
 
@@ -27,6 +27,14 @@ var sealBuffers = spare.New(func() *[]byte {
 type sealer struct {
 	buffer  *[]byte // nil at rest
 	message []byte  // for packets beside the frames
+}
+
+// space is the memory for the packets of one Encode.
+func (s *sealer) space() []byte {
+	if s.buffer == nil {
+		s.buffer = buffers.Take()
+	}
+	return *s.buffer
 }
 
 // sealFrames seals frames one behind the other, so that packets of one size are one
@@ -37,10 +45,7 @@ func (s *Session) sealFrames(packets [][]byte, frames []ethernet.Frame, now time
 	if key != nil {
 		room = key.Sealer.Begin(now)
 	}
-	if s.seal.buffer == nil {
-		s.seal.buffer = sealBuffers.Take()
-	}
-	space := *s.seal.buffer
+	space := s.seal.space()
 	before := len(packets)
 	taken, bytes := 0, 0
 	for _, f := range frames {
@@ -68,7 +73,7 @@ func (s *Session) sealFrames(packets [][]byte, frames []ethernet.Frame, now time
 // sessions.
 func (s *Session) Rest() {
 	if s.seal.buffer != nil {
-		sealBuffers.Give(s.seal.buffer)
+		buffers.Give(s.seal.buffer)
 		s.seal.buffer = nil
 	}
 }
@@ -95,15 +100,17 @@ type opener struct {
 	again    occasion.Occasion // of telling of packets that came again
 	bad      occasion.Occasion // or are not the peer's
 	mute     bool
+
+	toldOversize bool
 }
 
 func newOpener(c *Config) opener {
 	return opener{again: occasion.New(1, time.Minute), bad: occasion.New(1, time.Minute), mute: c.MuteReplays}
 }
 
-// openPackets gives the payloads of a batch, and takes out what belongs to the
-// control channel.
-func (s *Session) openPackets(packets [][]byte, from netip.AddrPort, now time.Time) [][]byte {
+// openPackets gives the payloads of a batch, and how long the longest of their packets
+// is. It takes out what belongs to the control channel.
+func (s *Session) openPackets(packets [][]byte, from netip.AddrPort, now time.Time) (payloads [][]byte, largest int) {
 	s.slots.Begin(now)
 	o := &s.open
 	o.payloads = o.payloads[:0]
@@ -136,9 +143,10 @@ func (s *Session) openPackets(packets [][]byte, from netip.AddrPort, now time.Ti
 			continue
 		}
 		o.payloads = append(o.payloads, payload)
+		largest = max(largest, len(p))
 	}
 	s.opened(last, count, bytes)
-	return o.payloads
+	return o.payloads, largest
 }
 
 func (s *Session) opened(key *datachannel.Key, packets, bytes int) {

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net/netip"
 	"sync/atomic"
 	"time"
@@ -34,19 +35,24 @@ type Config struct {
 	// nil, packets are frames in the clear.
 	Static *datachannel.Key
 	TLS    *controlchannel.Config
+	// PacketLimit says how long packets may become, in bytes, where Options has
+	// Fragments. It is asked with every Encode and Message.
+	PacketLimit func() int
+	// MTUTest has the session find out how long packets may be that arrive.
+	MTUTest bool
 	// MuteReplays keeps the log from telling of packets that came again.
 	MuteReplays bool
 	// Dropped counts the packets of the peer that are not frames, or not frames
 	// that an Ethernet of this MTU can carry, and Unsent the frames that there is
-	// no key for.
+	// no key for, or that would take too many fragments.
 	Dropped, Unsent *ethernet.Drops
 	Log             *slog.Logger
 }
 
 // Session is the talk with one peer over one connection or socket. Encode and Rest,
-// Decode and Introduce, Control, and Silent may each be called by a goroutine of its
-// own at the same time; Message and Goodbye not during Encode, nor until its packets
-// are sent. It takes no lock and allocates nothing per packet.
+// Decode, Reclaim and Introduce, Control, and Silent may each be called by a goroutine
+// of its own at the same time; Message and Goodbye not during Encode, nor until its
+// packets are sent. It takes no lock and allocates nothing per packet.
 type Session struct {
 	config   Config
 	maxFrame int
@@ -63,6 +69,12 @@ type Session struct {
 
 	answerFrom int64 // nanoseconds: when Message may answer again
 	message    []byte
+	test       mtuTest
+
+	join   *reassembler // nil: without --fragment
+	cut    fragmenter
+	unsaid fragments // of the message
+	piece  []byte    // the last fragment, before it is sealed
 
 	slots   *datachannel.Slots // nil: in the clear
 	seal    sealer
@@ -79,6 +91,10 @@ func NewSession(c Config, now time.Time) (*Session, error) {
 	s.ping.Store(int64(c.Ping))
 	s.pingRestart.Store(int64(c.PingRestart))
 	s.sent.Store(int64(-c.Ping))
+	if c.Fragments {
+		s.join = &reassembler{most: MaxPacket(c.MTU), dropped: c.Dropped}
+		s.cut.sequence = uint8(rand.Uint32()) // so that one begun anew is not taken for the last
+	}
 	switch {
 	case c.Static != nil:
 		s.slots = datachannel.Fixed(c.Static)
@@ -113,12 +129,15 @@ func (s *Session) obey(said *controlchannel.Settings) {
 
 // Encode appends the packets that carry the first of the frames, and says how many
 // frames these are: all, where one call's memory is enough for them. In the clear the
-// packets share the frames' bytes; else they are borrowed until the next Encode or
-// Rest. Frames for which there is no key are dropped.
+// packets share the frames' bytes; else, and in fragments, they are borrowed until the
+// next Encode or Rest. Frames for which there is no key are dropped.
 func (s *Session) Encode(packets [][]byte, frames []ethernet.Frame, now time.Time) (_ [][]byte, taken int) {
-	if s.slots != nil {
+	switch {
+	case s.join != nil:
+		packets, taken = s.cutFrames(packets, frames, now)
+	case s.slots != nil:
 		packets, taken = s.sealFrames(packets, frames, now)
-	} else {
+	default:
 		taken = len(frames)
 		for i := range frames {
 			packets = append(packets, frames[i].Data)
@@ -136,14 +155,23 @@ func (s *Session) Encode(packets [][]byte, frames []ethernet.Frame, now time.Tim
 
 // Decode appends the frames in a batch of packets that the peer sent, and keeps
 // what is said to the session itself. The frames share the packets' bytes, and the
-// packets' capacity is used: see datachannel.Slack.
+// packets' capacity is used: see datachannel.Slack. What was put together of fragments
+// is borrowed until Reclaim.
 func (s *Session) Decode(frames []ethernet.Frame, packets [][]byte, from netip.AddrPort, now time.Time) []ethernet.Frame {
-	if s.slots != nil {
-		packets = s.openPackets(packets, from, now)
-	}
 	largest := 0
+	if s.slots != nil {
+		packets, largest = s.openPackets(packets, from, now)
+	} else {
+		for _, p := range packets {
+			largest = max(largest, len(p))
+		}
+	}
 	for _, p := range packets {
-		largest = max(largest, len(p))
+		if s.join != nil {
+			if p = s.join.add(p, now); p == nil {
+				continue
+			}
+		}
 		switch {
 		case isPing(p):
 			s.config.Dropped.Add(ethernet.Control, 1)
@@ -154,6 +182,7 @@ func (s *Session) Decode(frames []ethernet.Frame, packets [][]byte, from netip.A
 			s.config.Dropped.Add(ethernet.Runt, 1)
 		case len(p) > s.maxFrame:
 			s.config.Dropped.Add(ethernet.Oversize, 1)
+			s.tellOversize(len(p), from)
 		default:
 			frames = append(frames, ethernet.Frame{Data: p})
 		}
@@ -165,10 +194,27 @@ func (s *Session) Decode(frames []ethernet.Frame, packets [][]byte, from netip.A
 	return frames
 }
 
+// tellOversize tells once of a frame that is longer than --tun-mtu lets it be.
+func (s *Session) tellOversize(length int, from netip.AddrPort) {
+	if !s.open.toldOversize {
+		s.open.toldOversize = true
+		s.config.Log.Warn("dropped a frame that is longer than --tun-mtu allows: give both ends the same --tun-mtu",
+			"peer", from, "frame", length, "most", s.maxFrame)
+	}
+}
+
+// Reclaim says that the frames of the last Decode are used no more.
+func (s *Session) Reclaim() {
+	if s.join != nil {
+		s.join.rest()
+	}
+}
+
 func (s *Session) hearOCC(message []byte) {
 	if r := asks(message); r != 0 {
 		s.waiting.Store(uint32(r))
 	}
+	s.hearMTUReply(message)
 	if s.slots != nil && isExit(message) { // in the clear anyone could say so
 		s.exited.Store(true)
 	}
@@ -186,9 +232,17 @@ func (s *Session) Spoken() bool { return s.spoken.Load() }
 // key.
 func (s *Session) Ready() bool { return s.slots == nil || s.slots.Sending() != nil }
 
-// Overhead is how much longer a packet is than its frame, in bytes; 0 while there is
-// no key.
+// Overhead is how much longer a packet is than its frame, in bytes, if that is not cut;
+// what sealing adds is left out while there is no key.
 func (s *Session) Overhead() int {
+	if s.join != nil {
+		return fragmentHeader + s.sealing()
+	}
+	return s.sealing()
+}
+
+// sealing is how much longer a packet becomes by being sealed, 0 while there is no key.
+func (s *Session) sealing() int {
 	if s.slots != nil {
 		if k := s.slots.Sending(); k != nil {
 			return k.Sealer.Overhead()
@@ -202,30 +256,33 @@ func (s *Session) Heard(now time.Time) time.Duration {
 	return now.Sub(s.start) - time.Duration(s.heard.Load())
 }
 
-// Message gives the packet that has to be sent now beside the frames, nil for
-// none, and after how long a time to ask again: 0 if not before Asked. The
-// packet is borrowed until the next Message.
+// Message gives the next packet that has to be sent now beside the frames, nil for
+// none, and after how long a time to ask again: 0 if not before Asked. The packet is
+// borrowed until the next Message. After one there may be another.
 func (s *Session) Message(now time.Time) (packet []byte, again time.Duration) {
 	at := int64(now.Sub(s.start))
 	if !s.Ready() {
 		return nil, 0
+	}
+	if s.unsaid.left > 0 {
+		return s.sendPiece(now), s.untilMessage(at)
 	}
 	if s.waiting.Load() != 0 {
 		if wait := s.answerFrom - at; wait > 0 {
 			return nil, time.Duration(wait)
 		}
 		s.answerFrom = at + int64(answerEvery)
-		s.answer(request(s.waiting.Swap(0)))
-		return s.sendMessage(s.message, now), s.untilPing(at)
+		s.compose(request(s.waiting.Swap(0)))
+		return s.sendMessage(s.message, now), s.untilMessage(at)
 	}
-	ping := time.Duration(s.ping.Load())
-	if ping == 0 {
-		return nil, 0
+	if r := s.testMTU(at); r != 0 {
+		s.compose(r)
+		return s.sendMessage(s.message, now), s.untilMessage(at)
 	}
-	if wait := s.untilPing(at); wait > 0 {
-		return nil, wait
+	if s.ping.Load() != 0 && s.untilPing(at) == 0 {
+		return s.sendMessage(pingMessage, now), s.untilMessage(at)
 	}
-	return s.sendMessage(pingMessage, now), ping
+	return nil, s.untilMessage(at)
 }
 
 // Greeting gives a ping that is not due yet, nil if there is no key for it.
@@ -236,8 +293,24 @@ func (s *Session) Greeting(now time.Time) []byte {
 	return s.sendMessage(pingMessage, now)
 }
 
-// sendMessage gives the packet of a message.
+// sendMessage gives the packet of a message, or of its first fragment.
 func (s *Session) sendMessage(m []byte, now time.Time) []byte {
+	if s.join == nil {
+		return s.sendWhole(m, now)
+	}
+	if s.cutMessage(m); s.unsaid.left == 0 {
+		return nil // it would take too many
+	}
+	return s.sendPiece(now)
+}
+
+// sendPiece gives the packet of a message's next fragment.
+func (s *Session) sendPiece(now time.Time) []byte {
+	s.piece = s.unsaid.next(s.piece[:0])
+	return s.sendWhole(s.piece, now)
+}
+
+func (s *Session) sendWhole(m []byte, now time.Time) []byte {
 	packet := m
 	if s.slots != nil {
 		packet = s.sealMessage(m, now)
@@ -283,9 +356,18 @@ func (s *Session) untilPing(at int64) time.Duration {
 	return max(0, time.Duration(s.sent.Load()-at)+ping)
 }
 
-// answer builds the answer to a request (check_send_occ_msg_dowork in OpenVPN's
-// occ.c).
-func (s *Session) answer(r request) {
+// untilMessage is how long after at a message is due without being asked for, 0 where
+// none ever is.
+func (s *Session) untilMessage(at int64) time.Duration {
+	ping, test := s.untilPing(at), s.untilTest(at)
+	if ping == 0 || test != 0 && test < ping {
+		return test
+	}
+	return ping
+}
+
+// compose builds a message (check_send_occ_msg_dowork in OpenVPN's occ.c).
+func (s *Session) compose(r request) {
 	m := append(s.message[:0], occMagic...)
 	m = append(m, r.opcode())
 	switch r.opcode() {
@@ -295,13 +377,25 @@ func (s *Session) answer(r request) {
 	case occMTUReply:
 		m = binary.BigEndian.AppendUint16(m, uint16(s.largestHeard.Load()))
 		m = binary.BigEndian.AppendUint16(m, uint16(s.largestSent.Load()))
+	case occMTULoadRequest:
+		m = binary.BigEndian.AppendUint16(m, uint16(r.size()))
 	case occMTULoad:
-		size := min(r.size(), MaxPacket(s.config.MTU)) - packetID
+		size := min(r.size(), MaxPacket(s.config.MTU)) - s.loadOverhead()
 		for i := len(m); i < size; i++ {
 			m = append(m, byte(i*167)) // anything; OpenVPN sends noise
 		}
 	}
 	s.message = m
+}
+
+// loadOverhead is how much longer a packet is than a message, as OpenVPN reckons for
+// load packets.
+func (s *Session) loadOverhead() int {
+	n := s.Overhead()
+	if s.slots == nil {
+		n += packetID
+	}
+	return n
 }
 
 func (s *Session) noteSent(size int, now time.Time) {

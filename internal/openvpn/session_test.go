@@ -3,6 +3,7 @@ package openvpn
 import (
 	"bytes"
 	"encoding/binary"
+	"log/slog"
 	"net/netip"
 	"strings"
 	"testing"
@@ -26,6 +27,9 @@ func newSession(c Config) (*Session, *ethernet.Drops) {
 		c.Options = Options{MTU: 1500, Proto: UDP}
 	}
 	c.Unsent = &ethernet.Drops{}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
 	s, err := NewSession(c, start)
 	if err != nil {
 		panic(err) // without TLS nothing can fail
