@@ -148,7 +148,7 @@ func (r *Relayed) unwrap(datagrams [][]byte) [][]byte {
 			peer = r.peer.Load()
 		}
 		if len(p) > r.config.UDP.MaxPacket {
-			drops.Add(ethernet.Oversize, 1)
+			r.udp.dropOversize(len(p), r.config.UDP.MaxPacket)
 			continue
 		}
 		packets = append(packets, p)

@@ -37,10 +37,35 @@ func (s Socket) set(fd int, reuse bool) error {
 			return fmt.Errorf("set SO_MARK to %d (it needs CAP_NET_ADMIN or CAP_NET_RAW): %w", s.Mark, err)
 		}
 	}
+	if err := s.Discovery.set(fd); err != nil {
+		return err
+	}
 	if s.Device != "" {
 		if err := unix.BindToDevice(fd, s.Device); err != nil {
 			return fmt.Errorf("bind to interface %s: %w", s.Device, err)
 		}
+	}
+	return nil
+}
+
+// discoveries are the kernel's numbers; those of IPv6 are the same.
+var discoveries = map[Discovery]int{DiscoverNo: unix.IP_PMTUDISC_DONT, DiscoverMaybe: unix.IP_PMTUDISC_WANT, DiscoverYes: unix.IP_PMTUDISC_DO}
+
+// set asks the kernel for it, for both families if the socket is one of IPv6, which may
+// take both.
+func (d Discovery) set(fd int) error {
+	if d == DiscoverByDefault {
+		return nil
+	}
+	if err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, discoveries[d]); err != nil {
+		return fmt.Errorf("set IP_MTU_DISCOVER to %d: %w", discoveries[d], err)
+	}
+	family, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
+	if err == nil && family == unix.AF_INET6 {
+		err = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, discoveries[d])
+	}
+	if err != nil {
+		return fmt.Errorf("set IPV6_MTU_DISCOVER to %d: %w", discoveries[d], err)
 	}
 	return nil
 }

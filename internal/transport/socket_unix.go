@@ -27,6 +27,9 @@ func (s Socket) set(fd int, reuse bool) error {
 	if s.Mark != 0 {
 		return errors.New("--mark is Linux's (SO_MARK): route by address instead")
 	}
+	if s.Discovery != DiscoverByDefault {
+		return errors.New("--mtu-disc is Linux's (IP_MTU_DISCOVER): keep packets short with --fragment or --mssfix instead")
+	}
 	if s.Device != "" {
 		return errors.New("--bind-dev is Linux's (SO_BINDTODEVICE): give the interface's name to --local instead")
 	}

@@ -73,7 +73,19 @@ type Socket struct {
 	ReceiveBuffer int    // bytes, SO_RCVBUF
 	Mark          int    // SO_MARK, Linux only
 	Device        string // SO_BINDTODEVICE, Linux only
+	Discovery     Discovery
 }
+
+// Discovery is what the kernel does with a packet that is longer than the path takes
+// (IP_MTU_DISCOVER in ip(7)). What is not zero is Linux only.
+type Discovery int
+
+const (
+	DiscoverByDefault Discovery = iota // for UDP as DiscoverMaybe, for TCP as the host has it
+	DiscoverNo                         // cuts it up, and lets routers cut up others
+	DiscoverMaybe                      // cuts it up if it knows; routers tell
+	DiscoverYes                        // refuses it; routers tell
+)
 
 // ErrNoPeer is Send's error while a floating Conn does not know its peer.
 var ErrNoPeer = errors.New("the peer's address is not known yet")

@@ -2,6 +2,7 @@ package transport
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -29,6 +30,10 @@ type UDPConfig struct {
 	// sender is. If not, the datagram is not given to the reader. It is called by
 	// the reader.
 	Introduce func(packet []byte, from netip.AddrPort) bool
+	// TooLong, where set, is told of a packet that is not sent because it is longer
+	// than the path takes, both in bytes and with the headers of IP and UDP; mtu is 0
+	// if that is not known. It is called by the writer, once for each mtu.
+	TooLong   func(packet, mtu int)
 	MaxPacket int  // bytes: longer datagrams are dropped
 	Plain     bool // each packet is a datagram to the kernel, too (no UDP_SEGMENT, no UDP_GRO)
 	Counters  *ethernet.Counters
@@ -56,7 +61,9 @@ type UDP struct {
 	dropped  uint32     // what it said last
 
 	strangers occasion.Occasion // the reader's
+	oversized occasion.Occasion // the reader's
 	failures  occasion.Occasion // the writer's
+	toldMTU   int               // of which TooLong was told last, -1: of none; the writer's
 	changing  sync.Mutex
 	changes   occasion.Occasion // under changing
 }
@@ -77,6 +84,8 @@ func OpenUDP(ctx context.Context, c UDPConfig) (*UDP, error) {
 	u := &UDP{
 		config: c, conn: conn.(*net.UDPConn),
 		strangers: occasion.New(3, time.Minute),
+		oversized: occasion.New(1, time.Hour),
+		toldMTU:   -1,
 		changes:   occasion.New(6, 10*time.Second),
 		failures:  occasion.New(1, time.Minute),
 		reports:   occasion.New(1, time.Minute),
@@ -128,17 +137,58 @@ func (u *UDP) WritePackets(packets [][]byte) error {
 		u.config.Counters.Write.Add(ethernet.NoPeer, len(packets))
 		return nil
 	}
-	sent, refused, why, err := u.tx.send(packets, peer)
+	sent, refused, err := u.tx.send(packets, peer)
 	if err != nil {
-		u.config.Counters.Write.Add(ethernet.Disconnected, len(packets)-sent-refused)
+		u.config.Counters.Write.Add(ethernet.Disconnected, len(packets)-sent-refused.packets-refused.tooLong)
 	}
-	if refused > 0 {
-		u.config.Counters.Write.Add(ethernet.SendFailed, refused)
+	if refused.tooLong > 0 {
+		u.config.Counters.Write.Add(ethernet.TooLong, refused.tooLong)
+		u.tellTooLong(refused.longest)
+	}
+	if refused.packets > 0 {
+		u.config.Counters.Write.Add(ethernet.SendFailed, refused.packets)
 		if n := u.failures.Due(time.Now()); n > 0 {
-			u.config.Log.Warn("the kernel refuses to send", "peer", peer.addr, "err", why, "times", n)
+			u.config.Log.Warn("the kernel refuses to send", "peer", peer.addr, "err", refused.why, "times", n)
 		}
 	}
 	return closed(err)
+}
+
+// refusal is what the kernel refused to send: packets that were tooLong, the longest of
+// them in bytes, and how many others, and why the last of these.
+type refusal struct {
+	tooLong, longest int
+	packets          int
+	why              error
+}
+
+// note adds packets that are all of a length.
+func (r *refusal) note(d Discovery, why error, packets, length int) {
+	if d == DiscoverYes && errors.Is(why, errTooLong) {
+		r.tooLong += packets
+		r.longest = max(r.longest, length)
+		return
+	}
+	r.packets += packets
+	r.why = why
+}
+
+// tellTooLong tells of a packet of a length, once for each MTU of the path.
+func (u *UDP) tellTooLong(length int) {
+	mtu := u.PathMTU()
+	if u.config.TooLong != nil && mtu != u.toldMTU {
+		u.toldMTU = mtu
+		u.config.TooLong(length+u.Overhead(), mtu)
+	}
+}
+
+// dropOversize counts a packet that is longer than most, and tells of it now and then.
+func (u *UDP) dropOversize(length, most int) {
+	u.config.Counters.Read.Add(ethernet.Oversize, 1)
+	if n := u.oversized.Due(time.Now()); n > 0 {
+		u.config.Log.Warn("dropped a packet that is longer than --tun-mtu allows: give both ends the same --tun-mtu",
+			"peer", u.Peer(), "bytes", length, "most", most, "times", n)
+	}
 }
 
 // Send sends a packet to an address, or to the peer.

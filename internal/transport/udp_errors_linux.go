@@ -96,9 +96,14 @@ func (u *UDP) noteError(e socketError, to netip.AddrPort) {
 }
 
 func (u *UDP) notePathMTU(mtu int, to netip.AddrPort) {
-	if u.pathMTU.Swap(int32(mtu)) != int32(mtu) {
-		u.config.Log.Info("the path to the peer takes shorter packets; longer ones go in fragments", "peer", to, "mtu", mtu)
+	if u.pathMTU.Swap(int32(mtu)) == int32(mtu) {
+		return
 	}
+	if u.config.Discovery == DiscoverYes {
+		u.config.Log.Info("the path to the peer takes shorter packets; longer ones are not sent", "peer", to, "mtu", mtu)
+		return
+	}
+	u.config.Log.Info("the path to the peer takes shorter packets; longer ones go in fragments", "peer", to, "mtu", mtu)
 }
 
 // askPathMTU asks the kernel for the path's MTU: of what is too long for this

@@ -108,7 +108,7 @@ func (z *zoneCache) name(index uint32) string {
 
 // tune asks for what makes the socket fast, all of which it can do without: large
 // buffers, joined datagrams, errors with their cause, and the discovery of the
-// path's MTU.
+// path's MTU, unless it was asked for in Socket.
 func (u *UDP) tune() {
 	u.raw.Control(func(fd uintptr) {
 		s := int(fd)
@@ -121,10 +121,11 @@ func (u *UDP) tune() {
 		}
 		// A socket of IPv6 needs IPv4's options too if it takes both.
 		unix.SetsockoptInt(s, unix.IPPROTO_IP, unix.IP_RECVERR, 1)
-		unix.SetsockoptInt(s, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_WANT)
 		if !u.isIPv4() {
 			unix.SetsockoptInt(s, unix.IPPROTO_IPV6, unix.IPV6_RECVERR, 1)
-			unix.SetsockoptInt(s, unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_WANT)
+		}
+		if u.config.Discovery == DiscoverByDefault {
+			DiscoverMaybe.set(s)
 		}
 	})
 }

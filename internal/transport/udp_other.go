@@ -77,7 +77,7 @@ func (r *receiver) receive() ([][]byte, error) {
 		r.last = from
 	}
 	if n > r.u.config.MaxPacket {
-		drops.Add(ethernet.Oversize, 1)
+		r.u.dropOversize(n, r.u.config.MaxPacket)
 		return nil, nil
 	}
 	r.packets[0] = r.buf[:n]
@@ -92,8 +92,8 @@ type sender struct{ u *UDP }
 func (s *sender) init(u *UDP) { s.u = u }
 
 // send sends the packets, all but empty ones, and says how many of them went and
-// how many the kernel refused, and why; err is the socket's end.
-func (s *sender) send(packets [][]byte, peer *udpPeer) (sent, refused int, why, err error) {
+// which the kernel refused; err is the socket's end.
+func (s *sender) send(packets [][]byte, peer *udpPeer) (sent int, refused refusal, err error) {
 	for _, p := range packets {
 		if len(p) == 0 {
 			continue
@@ -101,13 +101,12 @@ func (s *sender) send(packets [][]byte, peer *udpPeer) (sent, refused int, why, 
 		_, e := s.u.conn.WriteToUDPAddrPort(p, peer.addr)
 		switch {
 		case errors.Is(e, net.ErrClosed):
-			return sent, refused, why, e
+			return sent, refused, e
 		case e != nil:
-			refused++
-			why = e
+			refused.note(s.u.config.Discovery, e, 1, len(p))
 		default:
 			sent++
 		}
 	}
-	return sent, refused, why, nil
+	return sent, refused, nil
 }

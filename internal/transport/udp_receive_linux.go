@@ -179,7 +179,7 @@ func (r *receiver) split(data []byte, size int, cut bool) {
 	for len(data) > 0 {
 		n := min(size, len(data))
 		if n > r.u.config.MaxPacket || cut && n == len(data) {
-			r.u.config.Counters.Read.Add(ethernet.Oversize, 1)
+			r.u.dropOversize(n, r.u.config.MaxPacket)
 		} else {
 			b.packets = append(b.packets, data[:n:n+datachannel.Slack])
 		}

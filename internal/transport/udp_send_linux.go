@@ -55,8 +55,7 @@ type sender struct {
 	pieces  int // in the fullest batch
 	retried bool
 	sent    int // packets
-	refused int
-	why     syscall.Errno
+	refused refusal
 }
 
 // groupAfter is how long after the kernel has refused a group of some size it is
@@ -104,8 +103,7 @@ func (s *sender) call(fd uintptr) bool {
 		default:
 			// ENOBUFS: a queue on the way out was full, and part of a group may
 			// have found room; to send it again would double that.
-			s.refused += b.counts[s.done]
-			s.why = errno
+			s.refused.note(s.u.config.Discovery, errno, b.counts[s.done], int(b.msgs[s.done].Iov.Len))
 			s.done++
 			s.retried = false
 		}
@@ -138,9 +136,9 @@ func (s *sender) size() int {
 }
 
 // send sends the packets, all but empty ones, and says how many of them went and
-// how many the kernel refused, and why; err is the socket's end.
-func (s *sender) send(packets [][]byte, peer *udpPeer) (sent, refused int, why, err error) {
-	s.sent, s.refused, s.why, s.pieces = 0, 0, 0, 0
+// which the kernel refused; err is the socket's end.
+func (s *sender) send(packets [][]byte, peer *udpPeer) (sent int, refused refusal, err error) {
+	s.sent, s.refused, s.pieces = 0, refusal{}, 0
 	if !s.groupAgain.IsZero() && time.Now().After(s.groupAgain) {
 		s.groupSize, s.groupAgain = maxDatagram, time.Time{}
 	}
@@ -156,10 +154,7 @@ func (s *sender) send(packets [][]byte, peer *udpPeer) (sent, refused int, why, 
 	clear(s.batch.iovs[:s.pieces]) // the packets are the caller's again
 	sendBatches.Give(s.batch)
 	s.batch = nil
-	if s.why != 0 {
-		why = s.why
-	}
-	return s.sent, s.refused, why, err
+	return s.sent, s.refused, err
 }
 
 // fill makes messages of packets, as many as there is room for, and says of how
