@@ -57,6 +57,14 @@ type Filtered interface {
 	SetFilter(*Filter)
 }
 
+// Bounded is a Port that has something to say of frames longer than its MaxFrame, such
+// as which option would let them pass. Whoever has to leave such frames out tells it how
+// long the longest is; any goroutine may, and as often as it likes.
+type Bounded interface {
+	Port
+	TellOversize(length int)
+}
+
 // Reflector is a Port that can be joined to itself (`tap1 at tap1`). Whoever
 // would join it calls ReflectOnly once, after the element has started, in place
 // of making a connection, and goes on reading: what ReadFrames still gives is

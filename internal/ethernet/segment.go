@@ -114,6 +114,21 @@ func (s *Segmenter) finish(f *Frame, takes Offloads, maxFrame int) (Reason, bool
 	return 0, true
 }
 
+// Longest is the length of a batch's longest frame; of a super-frame that of its longest
+// segment counts.
+func Longest(batch []Frame) (longest int) {
+	for i := range batch {
+		n := len(batch[i].Data)
+		if batch[i].Needs&Segmentation != 0 {
+			if l, ok := parseLayout(&batch[i]); ok {
+				n = l.longest(&batch[i])
+			}
+		}
+		longest = max(longest, n)
+	}
+	return longest
+}
+
 // completeChecksum puts the checksum of everything from ChecksumStart into its
 // field, which holds the sum of the pseudo header.
 func completeChecksum(f *Frame) bool {

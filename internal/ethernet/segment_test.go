@@ -356,3 +356,17 @@ func BenchmarkFinish(b *testing.B) {
 		s.Finish(batch, 0, 1514, &drops)
 	}
 }
+
+func TestLongest(t *testing.T) {
+	plain := Frame{Data: make([]byte, 60)}
+	super := superFrame{payload: 4000, size: 1460}.build()
+	short := superFrame{payload: 10, size: 1460}.build()
+	for _, c := range []struct {
+		batch []Frame
+		want  int
+	}{{nil, 0}, {[]Frame{plain}, 60}, {[]Frame{plain, super}, 1514}, {[]Frame{short}, 64}, {[]Frame{super, {Data: make([]byte, 9014)}, plain}, 9014}} {
+		if got := Longest(c.batch); got != c.want {
+			t.Errorf("%d, want %d", got, c.want)
+		}
+	}
+}

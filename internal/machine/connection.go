@@ -146,6 +146,7 @@ func (c *Connection) pumpQueue(queue ethernet.Reader, from, to End, f *flow) (lo
 		takes = to.Port.Offloads()
 		most  = to.Port.MaxFrame()
 		drops = &from.Port.Counters().Read
+		told  = bounded(to.Port)
 	)
 	for {
 		batch, err := queue.ReadFrames()
@@ -157,9 +158,14 @@ func (c *Connection) pumpQueue(queue ethernet.Reader, from, to End, f *flow) (lo
 			err = to.Port.WriteFrames(batch)
 		} else {
 			s := segmenters.Take()
-			if batch = s.Finish(batch, takes, most, drops); len(batch) > 0 {
-				f.count(batch)
-				err = to.Port.WriteFrames(batch)
+			before := drops.Count(ethernet.Oversize)
+			finished := s.Finish(batch, takes, most, drops)
+			if told != nil && drops.Count(ethernet.Oversize) != before {
+				told.TellOversize(ethernet.Longest(batch))
+			}
+			if len(finished) > 0 {
+				f.count(finished)
+				err = to.Port.WriteFrames(finished)
 			}
 			segmenters.Give(s)
 		}
@@ -167,6 +173,15 @@ func (c *Connection) pumpQueue(queue ethernet.Reader, from, to End, f *flow) (lo
 			return c.ended(to, err)
 		}
 	}
+}
+
+// bounded is a port that wants to know of frames that it cannot be given, nil for none.
+func bounded(p ethernet.Port) ethernet.Bounded {
+	if turns, ok := p.(*inTurn); ok {
+		p = turns.Port
+	}
+	b, _ := p.(ethernet.Bounded)
+	return b
 }
 
 // ended closes both ports, so that the other direction ends too, and gives the

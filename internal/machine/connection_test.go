@@ -3,6 +3,7 @@ package machine
 import (
 	"net/netip"
 	"testing"
+	"time"
 
 	"tmelink/internal/ethernet"
 	"tmelink/internal/tmesh"
@@ -55,5 +56,57 @@ func TestGuideIsJoined(t *testing.T) {
 	newConnection(tmesh.Pos{}, end(guided), end(newFakePort()))
 	if guided.given != nil {
 		t.Errorf("a port that is not guided was given %v", guided.given)
+	}
+}
+
+// boundedPort is a port that is told of frames that are too long for it.
+type boundedPort struct {
+	*fakePort
+	told chan int
+}
+
+func (p *boundedPort) TellOversize(length int) { p.told <- length }
+
+// severalQueues is a port that is read by two goroutines.
+type severalQueues struct {
+	*fakePort
+	second *fakePort
+}
+
+func (p *severalQueues) Readers() []ethernet.Reader { return []ethernet.Reader{p, p.second} }
+
+// TestOversizeIsTold: a port hears of frames that were left out because of their
+// length, out of whichever queue, and of no others.
+func TestOversizeIsTold(t *testing.T) {
+	from := &severalQueues{newFakePort(), newFakePort()}
+	to := &boundedPort{newFakePort(), make(chan int, 16)}
+	c := newConnection(tmesh.Pos{}, end(from), end(to))
+	done := make(chan error, 1)
+	go func() { done <- c.pump(c.A, c.B, &c.aToB) }()
+	from.in <- []ethernet.Frame{{Data: frame(1, 13)}, {Data: frame(2, 60)}}
+	from.in <- []ethernet.Frame{{Data: frame(3, 60)}, {Data: frame(4, 1523)}, {Data: frame(5, 4000)}}
+	for want := range 2 {
+		if got := receive(t, to.fakePort); int(got[0]) != want+2 {
+			t.Errorf("frame %d has come", got[0])
+		}
+	}
+	from.second.in <- []ethernet.Frame{{Data: frame(6, 1600)}}
+	for _, want := range []int{4000, 1600} {
+		select {
+		case got := <-to.told:
+			if got != want {
+				t.Errorf("told of %d bytes, want %d", got, want)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatalf("not told of %d bytes", want)
+		}
+	}
+	from.Close()
+	from.second.Close()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if n := from.counters.Read.Count(ethernet.Oversize); n != 3 || len(to.told) != 0 {
+		t.Errorf("%d counted, and told %d times more", n, len(to.told))
 	}
 }

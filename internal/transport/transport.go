@@ -87,6 +87,10 @@ const (
 	DiscoverYes                        // refuses it; routers tell
 )
 
+// IsTooLong says whether Send's error is that the packet is longer than the path takes,
+// as it may be with DiscoverYes.
+func IsTooLong(err error) bool { return errors.Is(err, errTooLong) }
+
 // ErrNoPeer is Send's error while a floating Conn does not know its peer.
 var ErrNoPeer = errors.New("the peer's address is not known yet")
 

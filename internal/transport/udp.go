@@ -2,7 +2,6 @@ package transport
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -164,7 +163,7 @@ type refusal struct {
 
 // note adds packets that are all of a length.
 func (r *refusal) note(d Discovery, why error, packets, length int) {
-	if d == DiscoverYes && errors.Is(why, errTooLong) {
+	if d == DiscoverYes && IsTooLong(why) {
 		r.tooLong += packets
 		r.longest = max(r.longest, length)
 		return

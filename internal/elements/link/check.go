@@ -35,8 +35,13 @@ func parse(args element.Args, dir string) (*config, error) {
 	check(c.checkTimers())
 	check(c.checkProxies())
 	if wrong == nil { // else half of what the keys are made of may be missing
-		check(c.checkKeys())
+		faulty := c.checkKeys()
+		check(faulty)
+		if faulty == nil { // else it is not known what sealing adds to a packet
+			check(c.checkFragment())
+		}
 	}
+	check(c.checkMTUTest())
 	if err := errors.Join(faults...); err != nil {
 		return nil, err
 	}

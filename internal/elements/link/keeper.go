@@ -309,21 +309,27 @@ func (l *Link) negotiate(c *circuit) time.Duration {
 		if !ok {
 			return l.runRace(c, again)
 		}
-		l.port.sendBeside(c, p.Data, p.To)
+		if err := l.port.sendBeside(c, p.Data, p.To); transport.IsTooLong(err) && !c.toldTooLong {
+			c.toldTooLong = true
+			l.log.Warn("a packet of the negotiation is longer than the path takes, and --mtu-disc yes keeps it from going in fragments: give a smaller --max-packet-size",
+				"packet", len(p.Data)+c.conn.Overhead(), "mtu", c.conn.PathMTU())
+		}
 		c.race.note(p.Data)
 	}
 }
 
-// sayMessage sends a ping or an answer if it is time, and says after how long a time
+// sayMessage sends a ping, or what else there is to say, if it is time, and says after how long a time
 // to ask again; 0: when the session is asked.
 func (l *Link) sayMessage(c *circuit) time.Duration {
 	c.sending.Lock()
 	defer c.sending.Unlock()
-	packet, again := c.session.Message(time.Now())
-	if packet != nil {
+	for {
+		packet, again := c.session.Message(time.Now())
+		if packet == nil {
+			return again
+		}
 		l.port.sendBeside(c, packet, netip.AddrPort{})
 	}
-	return again
 }
 
 // goodbyeEvery is the time between two goodbyes that a peer does not acknowledge,

@@ -120,7 +120,7 @@ func newElement(env element.Env, args element.Args) (element.Element, error) {
 		rand.Shuffle(len(c.ways), func(i, j int) { c.ways[i], c.ways[j] = c.ways[j], c.ways[i] })
 	}
 	l := &Link{
-		config: c, log: env.Log, port: newPort(c), tour: newTour(c.ways), names: transport.ResolveHost,
+		config: c, log: env.Log, port: newPort(c, env.Log), tour: newTour(c.ways), names: transport.ResolveHost,
 		first: make(chan struct{}), strangers: map[netip.Addr]struct{}{},
 		failing: occasion.New(6, time.Minute),
 		state:   state{doing: "not started", since: time.Now()},
@@ -307,20 +307,26 @@ func sleep(ctx context.Context, d time.Duration) bool {
 }
 
 // session begins the talk with the peer of a new circuit.
-func (l *Link) session(w way, now time.Time) (*openvpn.Session, error) {
+func (l *Link) session(w way, conn transport.Conn, now time.Time) (*openvpn.Session, error) {
 	c := l.config
-	options := openvpn.Options{MTU: c.mtu, Proto: w.proto.mode, IPv6: c.network6, Keys: c.keyOptionString()}
+	cut := fragment{}
+	if w.udp() {
+		cut = c.fragment
+	}
+	options := openvpn.Options{MTU: c.mtu, Proto: w.proto.mode, IPv6: c.network6, Fragments: cut.bytes != 0, Keys: c.keyOptionString()}
 	if !c.networkHidden && !c.security.pull {
 		options.Network = c.network
 	}
 	return openvpn.NewSession(openvpn.Config{
 		Options: options, Ping: c.ping, PingRestart: c.pingRestart,
+		PacketLimit: func() int { return cut.limit(conn) }, MTUTest: c.mtuTest && w.udp(),
 		Static: c.keyring.static, TLS: l.control(w, options.String()), MuteReplays: c.security.muteReplays,
 		Dropped: &l.port.counters.Read, Unsent: &l.port.counters.Write, Log: l.log,
 	}, now)
 }
 
 var (
+	_ ethernet.Bounded  = (*port)(nil)
 	_ element.Claimer   = (*Link)(nil)
 	_ element.Reporter  = (*Link)(nil)
 	_ element.Restarter = (*Link)(nil)

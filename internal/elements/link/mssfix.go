@@ -55,13 +55,16 @@ func (c *config) setMSSFix(v element.Values) error {
 	return nil
 }
 
-// mssfixOrDefault is the bound that was given, or OpenVPN's default: with another
+// mssfixOrDefault is the bound that was given, or OpenVPN's default: that of --fragment,
+// with the headers of IP and UDP in it, whether they count there or not; or with another
 // --tun-mtu than 1500 it takes that for chosen with care, and sees to no more than
 // that TCP keeps to it (options_postprocess_mutate_ce in its options.c).
 func (c *config) mssfixOrDefault() mssfix {
 	switch {
 	case c.mssfixGiven:
 		return c.mssfix
+	case c.fragment.bytes != 0:
+		return mssfix{c.fragment.bytes, mssMTU}
 	case c.mtu == ethernet.MTU:
 		return mssfix{mssDefault, mssMTU}
 	}

@@ -98,6 +98,7 @@ func (l *Link) openSocket(ctx context.Context, w way, routes []transport.Route) 
 		config := transport.UDPConfig{
 			Introduce: introduce,
 			Socket:    c.socket, Local: routes[0].Local, Float: c.float, Plain: c.noOffload, MaxPacket: limit,
+			TooLong:  l.tellTooLong,
 			Counters: &l.port.counters, Log: l.log,
 		}
 		if w.proxy != nil {
@@ -130,7 +131,7 @@ func (o *opening) connect(ctx context.Context) (*circuit, error) {
 		return nil, err
 	}
 	o.circuit.conn = conn
-	if o.circuit.session, err = o.link.session(o.way, time.Now()); err != nil {
+	if o.circuit.session, err = o.link.session(o.way, conn, time.Now()); err != nil {
 		conn.Close()
 		return nil, err
 	}

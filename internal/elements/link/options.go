@@ -58,6 +58,8 @@ type config struct {
 	noOffload             bool
 	mssfix                mssfix
 	mssfixGiven           bool // with a value
+	fragment              fragment
+	mtuTest               bool
 	socket                transport.Socket
 	network               netip.Prefix // of --ifconfig
 	networkHidden         bool
@@ -143,8 +145,14 @@ func (c *config) options() []element.Option {
 			Set: c.setResolveRetry},
 		{Name: "--tun-mtu", Values: "BYTES", Doc: "The largest payload of a frame, 1500 if not given; the same at both ends.",
 			Set: func(v element.Values) (err error) { c.mtu, err = v.Int(0, minMTU, maxMTU); return err }},
-		{Name: "--mssfix", Values: "[BYTES] [mtu|fixed]", Doc: "Have the TCP connections inside the frames send segments so short that the link's packets become at most BYTES long: with `mtu` together with the IP and UDP headers around them, without it not counting these; with `fixed` the IP packets inside the frames. 0 is no bound. The default is 1492 mtu, and `fixed` with the value of --tun-mtu where that is not 1500. A path that reports to take less lowers the bound.",
+		{Name: "--mssfix", Values: "[BYTES] [mtu|fixed]", Doc: "Have the TCP connections inside the frames send segments so short that the link's packets become at most BYTES long: with `mtu` together with the IP and UDP headers around them, without it not counting these; with `fixed` the IP packets inside the frames. 0 is no bound. The default is 1492 mtu; with --fragment that many bytes mtu; otherwise, where --tun-mtu is not 1500, its value and `fixed`. A path that reports to take less lowers the bound.",
 			Set: c.setMSSFix},
+		{Name: "--fragment", Values: "BYTES [mtu]", Doc: "Carry frames that are too long for one packet in several, each of at most BYTES, with `mtu` together with the IP and UDP headers around it. It must be given at both ends, and is for frames that are not TCP, or longer than the path takes: what makes them is not told to make shorter ones. If one packet of a frame is lost, the frame is. A path that reports to take less shortens the packets. UDP only.",
+			Set: c.setFragment},
+		{Name: "--mtu-disc", Values: "no|maybe|yes", Doc: "What becomes of a packet that is longer than the path takes: with `no` it goes in IP fragments, and routers may make them; with `maybe`, the default for UDP, it does where this host knows of it, and routers tell if it does not; with `yes` it is not sent, counted as too-long, and told of once. Linux only.",
+			Set: c.setMTUDisc},
+		{Name: "--mtu-test", Doc: "Find out, in three to four minutes, how long packets may be that arrive at the peer and here, and tell it in the log. UDP only.",
+			Set: func(element.Values) error { c.mtuTest = true; return nil }},
 		{Name: "--offload", Values: "on|off", Doc: "Whether a UDP socket is handed many datagrams as one where the kernel can cut and join them (UDP_SEGMENT, UDP_GRO). Default: on, as far as the kernel grants it. Not OpenVPN's: off is for kernels and network cards that do it wrong. Linux only.",
 			Set: func(v element.Values) error {
 				on, err := v.OnOff(0)

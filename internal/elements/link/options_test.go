@@ -9,6 +9,7 @@ import (
 
 	"tmelink/internal/element"
 	"tmelink/internal/tmesh"
+	"tmelink/internal/transport"
 )
 
 // words gives the words of a text with their columns; quotes are not known.
@@ -81,6 +82,18 @@ func TestWordsAreTakenAsOpenVPNTakesThem(t *testing.T) {
 		{local + "--mssfix 1300", func(c *config) bool { return c.mssfixOrDefault() == mssfix{1300, mssPacket} }},
 		{local + "--tun-mtu 9000", func(c *config) bool { return c.mssfixOrDefault() == mssfix{9000, mssFixed} }},
 		{local + "--tun-mtu 9000 --mssfix 1400", func(c *config) bool { return c.mssfixOrDefault() == mssfix{1400, mssPacket} }},
+		{local + "--fragment 1300", func(c *config) bool {
+			return c.fragment == fragment{1300, false} && c.mssfixOrDefault() == mssfix{1300, mssMTU}
+		}},
+		{local + "--fragment 1300 mtu --mssfix --tun-mtu 9000", func(c *config) bool {
+			return c.fragment == fragment{1300, true} && c.mssfixOrDefault() == mssfix{1300, mssMTU}
+		}},
+		{local + "--fragment 1400 --mssfix 1300 fixed", func(c *config) bool { return c.mssfixOrDefault() == mssfix{1300, mssFixed} }},
+		{local + "--fragment 68", func(c *config) bool { return c.fragment.bytes == 68 }},
+		{local, func(c *config) bool { return c.socket.Discovery == transport.DiscoverByDefault && !c.mtuTest }},
+		{local + "--mtu-disc no --mtu-test", func(c *config) bool { return c.socket.Discovery == transport.DiscoverNo && c.mtuTest }},
+		{local + "--mtu-disc maybe", func(c *config) bool { return c.socket.Discovery == transport.DiscoverMaybe }},
+		{local + "--mtu-disc yes --proto tcp-server", func(c *config) bool { return c.socket.Discovery == transport.DiscoverYes }},
 		{local + "--cipher none --auth NONE --mode p2p --bind", func(*config) bool { return true }},
 	} {
 		args, _ := argsOf(c.words)
@@ -139,7 +152,15 @@ func TestFaultsAreToldAtTheirWord(t *testing.T) {
 		{"--local 10.0.0.1 --mssfix 1400 mut", []string{`t:1:32: --mssfix: "mut" is neither mtu nor fixed`}},
 		{"--local 10.0.0.1 --offload no", []string{`t:1:28: --offload: "no" is neither on nor off`}},
 		{"--local 10.0.0.1 --local 10.0.0.2", []string{"t:1:18: --local is given twice"}},
-		{"--local 10.0.0.1 --cipher AES-256-CBC --secret no/static.key 1 --fragment 1200", []string{"t:1:48: --secret: read no/static.key: no such file", "t:1:64: --fragment: it changes"}},
+		{"--local 10.0.0.1 --cipher AES-256-CBC --secret no/static.key 1 --shaper 1200", []string{"t:1:48: --secret: read no/static.key: no such file", "t:1:64: --shaper: it changes"}},
+		{"--local 10.0.0.1 --fragment 67", []string{`t:1:29: --fragment: "67" is not a number from 68 to 65535`}},
+		{"--local 10.0.0.1 --fragment 1300 mut", []string{`t:1:34: --fragment: "mut" is not mtu`}},
+		{"--local 10.0.0.1 --fragment 79 mtu", []string{"t:1:18: --fragment: 79 is too small: a frame goes in 32 packets at the most, for which --tun-mtu 1500 and the keys need 80"}},
+		{"--local ::1 --fragment 99 mtu", []string{"t:1:13: --fragment: 99 is too small: a frame goes in 32 packets at the most, for which --tun-mtu 1500 and the keys need 100"}},
+		{"--local 10.0.0.1 --fragment 287 --tun-mtu 9000", []string{"t:1:18: --fragment: 287 is too small: a frame goes in 32 packets at the most, for which --tun-mtu 9000 and the keys need 288"}},
+		{"--local 10.0.0.1 --proto tcp-server --fragment 1300 --mtu-test", []string{"t:1:37: --fragment: TCP cuts and joins by itself", "t:1:53: --mtu-test: over TCP every packet arrives"}},
+		{"--local 10.0.0.1 --mtu-disc on", []string{`t:1:29: --mtu-disc: "on" is none of no, maybe, yes`}},
+		{"--local 10.0.0.1 --mtu-dynamic 1300", []string{"t:1:18: --mtu-dynamic: OpenVPN has given it up; use --fragment"}},
 		{"--local 10.0.0.1 --cipher AES-256-GCM", []string{"t:1:18: --cipher: without keys a link speaks in the clear"}},
 		{"--local 10.0.0.1 --ping-exit 10", []string{"t:1:18: --ping-exit: a link does not end its process"}},
 		{"--local 10.0.0.1 --mode server", []string{"t:1:25: --mode: only p2p"}},

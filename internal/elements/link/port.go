@@ -27,6 +27,8 @@ type circuit struct {
 	lost    chan error    // holds the first error
 	asked   chan struct{} // holds the talker's wake-up
 
+	toldTooLong bool // of a packet of the negotiation; the talker's
+
 	talker sync.WaitGroup
 	end    context.CancelFunc // of the talker
 	leave  atomic.Bool        // it is to say goodbye at its end
@@ -66,6 +68,7 @@ func (c *circuit) fail(err error) {
 type port struct {
 	maxFrame int
 	mssfix   mssfix
+	log      *slog.Logger
 	counters ethernet.Counters
 	closing  func() // tells the keeper
 	circuit  atomic.Pointer[circuit]
@@ -83,6 +86,8 @@ type port struct {
 	few     [fewFrames]ethernet.Frame // the reader's
 	many    *frameList                // in place of few, nil while it waits
 	packets [][]byte                  // the writer's
+
+	toldOversize atomic.Bool
 }
 
 // fewFrames is for how many frames a port has memory of its own; for more it
@@ -95,8 +100,8 @@ type frameList struct{ frames []ethernet.Frame }
 // frameLists are those that no port holds.
 var frameLists = spare.New(func() *frameList { return new(frameList) })
 
-func newPort(c *config) *port {
-	p := &port{maxFrame: ethernet.FrameLen(c.mtu), mssfix: c.mssfixOrDefault()}
+func newPort(c *config, log *slog.Logger) *port {
+	p := &port{maxFrame: ethernet.FrameLen(c.mtu), mssfix: c.mssfixOrDefault(), log: log}
 	p.changed.L = &p.mu
 	return p
 }
@@ -114,6 +119,9 @@ func (p *port) ReadFrames() ([]ethernet.Frame, error) {
 				close(p.reading.left)
 			}
 			p.reading = c
+		}
+		if c != nil {
+			c.session.Reclaim()
 		}
 		if c == nil {
 			var err error
@@ -215,10 +223,12 @@ func (p *port) send(c *circuit, frames []ethernet.Frame) (err error) {
 
 // sendBeside sends a packet that is no frame's. What cannot be sent is lost like any
 // packet; that the socket is gone is the reader's to notice.
-func (p *port) sendBeside(c *circuit, packet []byte, to netip.AddrPort) {
-	if c.conn.Send(packet, to) == nil {
+func (p *port) sendBeside(c *circuit, packet []byte, to netip.AddrPort) error {
+	err := c.conn.Send(packet, to)
+	if err == nil {
 		p.sent.Add(uint64(len(packet)))
 	}
+	return err
 }
 
 // clamp has the TCP connections inside the frames, in both directions as OpenVPN
@@ -237,6 +247,14 @@ func (p *port) clamp(c *circuit, frames []ethernet.Frame) {
 // Offloads: none; each packet carries one finished frame.
 func (p *port) Offloads() ethernet.Offloads { return 0 }
 func (p *port) MaxFrame() int               { return p.maxFrame }
+
+// TellOversize tells once of a frame that --tun-mtu does not let by.
+func (p *port) TellOversize(length int) {
+	if !p.toldOversize.Swap(true) {
+		p.log.Warn("frames are longer than --tun-mtu allows, and are dropped: lower the MTU of what the link is connected to, "+
+			"or raise --tun-mtu at both ends, and give both --fragment where the path takes no longer packets", "frame", length, "most", p.maxFrame)
+	}
+}
 
 // Counters are the drops, the kernel's until now included.
 func (p *port) Counters() *ethernet.Counters {

@@ -68,6 +68,11 @@ func (c *config) mode() openvpn.Proto { return c.ways[0].proto.mode }
 func (c *config) tcp() bool { return !slices.ContainsFunc(c.ways, way.udp) }
 func (c *config) udp() bool { return !slices.ContainsFunc(c.ways, way.tcp) }
 
+// proxied says whether some way leads through a proxy.
+func (c *config) proxied() bool {
+	return slices.ContainsFunc(c.ways, func(w way) bool { return w.proxy != nil })
+}
+
 func (w way) tcp() bool { return w.proto.tcp() }
 func (w way) udp() bool { return !w.proto.tcp() }
 

@@ -22,6 +22,7 @@ const (
 	noFile     = "it is for profiles, which --config reads"
 	noAction   = "it makes openvpn do one thing and end, which a link does not; use the openvpn program"
 	otherMTU   = "OpenVPN has given it up; use --tun-mtu"
+	oldMTU     = "OpenVPN has given it up; use --fragment"
 )
 
 // refusedWords are OpenVPN's options that would be ignored if they were
@@ -33,9 +34,8 @@ var refusedWords = map[string]string{
 		force-tls-key-material-export engine providers prng keysize no-replay replay-persist
 		remote-cert-eku remote-cert-ku ns-cert-type verify-hash x509-track
 		x509-username-field use-prediction-resistance test-crypto`,
-	notHere: `tls-cipher tls-ciphersuites tls-groups ecdh-curve`,
-	notYetWire: `fragment mtu-dynamic compress comp-lzo comp-noadapt shaper mtu-test
-		mtu-disc passtos multihome tun-mtu-extra client-nat`,
+	notHere:    `tls-cipher tls-ciphersuites tls-groups ecdh-curve`,
+	notYetWire: `compress comp-lzo comp-noadapt shaper passtos multihome tun-mtu-extra client-nat`,
 	notYetPath: `port-share`,
 	notServer: `server server-bridge server-ipv6 pull-filter push push-continuation push-peer-info
 		push-remove push-reset client-config-dir client-connect client-crresponse client-disconnect
@@ -64,6 +64,7 @@ var refusedWords = map[string]string{
 	noAction: `help version show-adapters show-ciphers show-curves show-digests show-engines show-gateway
 		show-groups show-net show-pkcs11-ids show-tls show-valid-subnets`,
 	otherMTU: `link-mtu udp-mtu`,
+	oldMTU:   `mtu-dynamic`,
 }
 
 // idleWords are OpenVPN's options that cannot matter here, with the shape of
