@@ -25,6 +25,7 @@ type keyCase struct {
 	words  string // of both ends
 	ours   string // of tmelink
 	theirs string // of OpenVPN
+	tap    string // more words of tmelink's TAP
 	cipher string // what comes of it: AES-256-GCM if empty
 	digest string // of a cipher that is not AEAD
 	tls    string // TLSv1.3 if empty
@@ -154,9 +155,9 @@ func (e *duo) startOurs(t *testing.T, c keyCase) {
 	f, err := os.CreateTemp(e.keys, "*.tme")
 	try(t, err)
 	defer f.Close()
-	fmt.Fprintf(f, "tap0: tme/host/tun/tap inet 10.0.77.1 netmask 255.255.255.0 nat none hwaddr 02:00:00:00:00:01\n"+
+	fmt.Fprintf(f, "tap0: tme/host/tun/tap inet 10.0.77.1 netmask 255.255.255.0 nat none hwaddr 02:00:00:00:00:01 %s\n"+
 		"link0 at tap0: tme/host/openvpn/socket/link --dev tap --local 192.168.0.1 --remote 192.168.0.2 %s\n",
-		strings.Join(c.options(t, e.keys, true), " "))
+		c.tap, strings.Join(c.options(t, e.keys, true), " "))
 	e.ours = e.hosts[0].Start("tmelink", "run", f.Name())
 }
 
