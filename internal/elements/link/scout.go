@@ -133,6 +133,7 @@ func (l *Link) await(ctx context.Context, c *circuit) error {
 func (l *Link) dropFrames(c *circuit, packets [][]byte) {
 	frames := c.session.Decode(nil, packets, c.conn.Peer(), time.Now())
 	l.port.counters.Read.Add(ethernet.Disconnected, len(frames))
+	c.session.Reclaim()
 	if c.session.Asked() {
 		c.wake()
 	}
