@@ -28,8 +28,8 @@ func newOpenVPN() *cobra.Command {
 			"it to a link with the peer. With --dev null there is no TAP, and the peer's frames are let\n" +
 			"fall. What cannot be carried out is refused; what cannot matter is listed as without effect.\n" +
 			"File names are relative to the folder that it is started in, or to that of --cd.\n\n" +
-			"Of a whole process it knows --cd, --config, --status, --writepid, --verb, --log,\n" +
-			"--log-append, --inactive and --ping-exit.\n\n" +
+			"Of a whole process it knows --cd, --config, --status, --writepid, --verb, --log and\n" +
+			"--log-append. It ends when its link does, by --ping-exit or --inactive.\n\n" +
 			"Signals: SIGINT and SIGTERM end it; SIGUSR1 has the link begin anew with its peer; SIGHUP\n" +
 			"reads the options anew, and starts anew if nothing is wrong with them; SIGUSR2 writes the\n" +
 			"counters to the log.",
@@ -175,8 +175,8 @@ func (t *tunnelRun) serve(args []string, signals chan os.Signal, up chan error, 
 				}
 			}
 		case now := <-tick.C:
-			if ended, err := w.look(now); ended || err != nil {
-				return nil, err
+			if w.look(now) {
+				return nil, nil
 			}
 		}
 	}

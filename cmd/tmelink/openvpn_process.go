@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"strconv"
 	"strings"
 	"time"
 
@@ -13,15 +12,12 @@ import (
 
 // processWords are OpenVPN's options of a whole process.
 type processWords struct {
-	status        string // a file's name; "" is none
-	statusEvery   time.Duration
-	pidFile       string
-	logFile       string
-	logAppend     bool
-	level         slog.Level
-	inactive      time.Duration // 0 is never
-	inactiveBytes uint64
-	pingExit      time.Duration // 0 is never
+	status      string // a file's name; "" is none
+	statusEvery time.Duration
+	pidFile     string
+	logFile     string
+	logAppend   bool
+	level       slog.Level
 }
 
 // Why options of a whole process are refused.
@@ -41,7 +37,7 @@ var refusedOfProcess = map[string]string{
 		management-log-cache management-query-passwords management-query-proxy management-query-remote
 		management-signal management-up-down`,
 	noScriptTime: `up-delay up-restart down-pre`,
-	noSuchForm: `memstats remap-usr1 machine-readable-output pause-exit session-timeout allow-nonadmin msg-channel
+	noSuchForm: `memstats remap-usr1 machine-readable-output pause-exit allow-nonadmin msg-channel
 		ignore-unknown-option`,
 }
 
@@ -76,11 +72,6 @@ func (p *processWords) options() []element.Option {
 			}
 			return err
 		}},
-		{Name: "--inactive", Values: "SECONDS [BYTES]", Set: p.setInactive},
-		{Name: "--ping-exit", Values: "SECONDS", Set: func(v element.Values) (err error) {
-			p.pingExit, err = v.Seconds(0)
-			return err
-		}},
 		{Name: "--status-version", Values: "N"}, // there is one form without a server
 		{Name: "--mute", Values: "N"},
 		{Name: "--nice", Values: "N"}, // nice(1) and systemd can
@@ -93,16 +84,6 @@ func (p *processWords) options() []element.Option {
 		}
 	}
 	return options
-}
-
-func (p *processWords) setInactive(v element.Values) (err error) {
-	if p.inactive, err = v.Seconds(0); err != nil || !v.Has(1) {
-		return err
-	}
-	if p.inactiveBytes, err = strconv.ParseUint(v.Text(1), 10, 63); err != nil {
-		return v.Faultf(1, "%q is not a number of bytes", v.Text(1))
-	}
-	return nil
 }
 
 // parseProcess reads the options of the process; dir is the folder against which

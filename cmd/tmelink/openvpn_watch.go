@@ -21,55 +21,32 @@ const (
 	wishStatus       // write the counters to the log
 )
 
-// watch looks at a tunnel once a second: whether it carries anything, and
-// whether its status is to be written.
+// watch looks at a tunnel once a second: whether it has ended, and whether its
+// status is to be written.
 type watch struct {
 	tunnel *tunnelRun
 	up     chan struct{} // closed when it is known whether the tunnel is up
 
 	written   time.Time // the status file
 	unwritten string    // the error of it, told once
-
-	active      time.Time // the last time that --inactive's bytes were reached
-	activeBytes uint64    // the bytes of the TAP then
-	heard       time.Time // the last time that the peer was heard
-	heardBytes  uint64    // the bytes of the socket then
 }
 
-func newWatch(t *tunnelRun) *watch {
-	now := time.Now()
-	return &watch{tunnel: t, up: make(chan struct{}), active: now, heard: now}
-}
+func newWatch(t *tunnelRun) *watch { return &watch{tunnel: t, up: make(chan struct{})} }
 
-// look says whether the tunnel has ended by itself; an error is why it failed.
-func (w *watch) look(now time.Time) (ended bool, err error) {
+// look says whether the tunnel has ended by itself; why it has failed, if it has, the
+// machine knows.
+func (w *watch) look(now time.Time) (ended bool) {
 	t := w.tunnel
-	if t.machine.Lost() != nil {
-		return true, nil // run joins it to what it returns
+	if t.machine.Ended() {
+		return true
 	}
-	p := &t.process
-	c := w.counts()
-	if c.tapRead+c.tapWrite-w.activeBytes >= max(1, p.inactiveBytes) {
-		w.active, w.activeBytes = now, c.tapRead+c.tapWrite
-	}
-	if c.socketRead != w.heardBytes {
-		w.heard, w.heardBytes = now, c.socketRead
-	}
-	switch {
-	case p.inactive > 0 && now.Sub(w.active) >= p.inactive:
-		t.log.Info("nothing was carried for long enough to end (--inactive)", "seconds", p.inactive.Seconds())
-		return true, nil
-	case p.pingExit > 0 && now.Sub(w.heard) >= p.pingExit:
-		t.log.Info("the peer was silent for long enough to end (--ping-exit)", "seconds", p.pingExit.Seconds())
-		return true, nil
-	}
-	if now.Sub(w.written) >= p.statusEvery {
+	if now.Sub(w.written) >= t.process.statusEvery {
 		if err := w.writeStatus(); err != nil && err.Error() != w.unwritten {
 			w.unwritten = err.Error()
 			t.log.Error("the status is not written", "err", err)
 		}
 	}
-	return false, nil
+	return false
 }
 
 // counts are the numbers of OpenVPN's status, in bytes.

@@ -207,13 +207,9 @@ func (s *sorter) give(d profile.Directive) {
 // checkTogether finds what only options of two elements together show.
 func (s *sorter) checkTogether(directives []profile.Directive) {
 	scripts := hasAny(directives, "up", "down")
-	restarts := hasAny(directives, "ping-restart", "keepalive")
 	for _, d := range directives {
-		switch {
-		case d.Name == "setenv" && scripts:
+		if d.Name == "setenv" && scripts {
 			s.faults = append(s.faults, tmesh.Faultf(d.Pos, "--setenv is not carried out: set the variable in the script of --up or --down"))
-		case d.Name == "ping-exit" && restarts:
-			s.faults = append(s.faults, tmesh.Faultf(d.Pos, "--ping-exit contradicts --ping-restart and --keepalive; leave one of them out"))
 		}
 	}
 }

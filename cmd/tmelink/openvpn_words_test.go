@@ -55,7 +55,7 @@ func TestOpenVPNWords(t *testing.T) {
 		{"--local b", "", "--dev tap", "--local b --dev tap", "command line:1:1: --dev is missing"},
 		{"--dev tap --local b --no-such 1", "", "--dev tap", "--dev tap --local b --no-such 1", ""},
 		{"--dev tap --local b --up x --setenv a b", "", "--dev tap --up x", "--dev tap --local b --setenv a b", "command line:1:28: --setenv is not carried out"},
-		{"--dev tap --local b --ping-exit 5 --keepalive 1 2", "--ping-exit 5", "--dev tap", "--dev tap --local b --keepalive 1 2", "command line:1:21: --ping-exit contradicts"},
+		{"--dev tap --local b --ping-exit 5 --inactive 60 1000", "", "--dev tap", "--dev tap --local b --ping-exit 5 --inactive 60 1000", ""},
 		{"--config p.ovpn --verb 2 --dev tap8", "--verb 2", "--dev tap8", "--proto udp --remote a 1 --remote b --secret KEY\n --dev tap8 --local 0.0.0.0", ""},
 		{"p.ovpn", "--verb 5", "--dev tap7", "--dev tap7 --proto udp --remote a 1 --remote b --secret KEY\n --local 0.0.0.0", ""},
 		{"--cd d --config q.ovpn", "", "--dev tap", "--dev tap --remote c --local 0.0.0.0", ""},

@@ -1,5 +1,11 @@
 package element
 
+import "errors"
+
+// ErrEnded is among the errors of a port whose element has ended because its words
+// ask for that, which is no failure.
+var ErrEnded = errors.New("ended as asked")
+
 // Restarter is an element that can begin anew with its peer while it runs.
 type Restarter interface {
 	// Restart gives up the peer of the moment and looks for it again, as after

@@ -31,7 +31,8 @@ type Machine struct {
 	pumps   sync.WaitGroup
 	mu      sync.Mutex // guards what follows
 	upSince time.Time
-	lost    error // of the first connection that ended by itself
+	ended   bool  // a connection has, by itself
+	lost    error // of the connections that were lost
 }
 
 // Part is an element and what the description says of it.

@@ -75,13 +75,28 @@ func (m *Machine) Up(ctx context.Context, waiting func(string)) error {
 
 // lose takes up that a connection has ended by itself.
 func (m *Machine) lose(err error) {
+	asked := errors.Is(err, element.ErrEnded)
 	m.mu.Lock()
-	m.lost = errors.Join(m.lost, err)
+	m.ended = true
+	if !asked {
+		m.lost = errors.Join(m.lost, err)
+	}
 	m.mu.Unlock()
+	if asked {
+		m.log.Info("a connection has ended; the others go on", "err", err)
+		return
+	}
 	m.log.Error("a connection is lost; the others go on", "err", err)
 }
 
-// Lost is the error of the connections that have ended by themselves.
+// Ended says whether a connection has ended by itself: lost, or as it was asked to.
+func (m *Machine) Ended() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.ended
+}
+
+// Lost is the error of the connections that were lost.
 func (m *Machine) Lost() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()

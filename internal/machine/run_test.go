@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -11,6 +12,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"tmelink/internal/element"
 	"tmelink/internal/ethernet"
 )
 
@@ -137,6 +139,27 @@ func TestLostPort(t *testing.T) {
 	if got := receive(t, port(m, "w4", 0)); got[0] != 5 {
 		t.Errorf("the other connection gave frame %d, want 5", got[0])
 	}
+	m.Close()
+}
+
+// A connection that ends as its element was asked to is not lost.
+func TestPortThatEndsAsAsked(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	m := mustBuild(t, "w1 at w2: tme/test/wire; w2: tme/test/wire\n")
+	start(t, m)
+	if m.Ended() {
+		t.Error("ended, at the beginning")
+	}
+	w1 := port(m, "w1", 0)
+	w1.lost = fmt.Errorf("%w: it is late", element.ErrEnded)
+	close(w1.in)
+	for end := time.Now().Add(10 * time.Second); !m.Ended() && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
+	if err := m.Lost(); !m.Ended() || err != nil {
+		t.Errorf("ended is %v, lost %v", m.Ended(), err)
+	}
+	<-port(m, "w2", 0).closed
 	m.Close()
 }
 

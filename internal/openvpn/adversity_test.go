@@ -17,7 +17,7 @@ import (
 // silent peer after 20 seconds.
 func lively(c, s *Config) {
 	for _, x := range []*Config{c, s} {
-		x.Ping, x.PingRestart = 5*time.Second, 20*time.Second
+		x.Ping, x.Silence = 5*time.Second, 20*time.Second
 	}
 }
 

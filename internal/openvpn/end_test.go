@@ -158,9 +158,9 @@ func (e *end) talk() {
 		}
 	}
 	sooner(again)
-	over, left := e.session.Silent(e.w.now)
-	if over && e.peer.IsValid() {
-		e.fail(errSilent)
+	left, err := e.session.Over(e.peer.IsValid(), e.w.now)
+	if err != nil {
+		e.fail(err)
 		return
 	}
 	sooner(left)
@@ -174,8 +174,6 @@ func (e *end) talk() {
 		})
 	}
 }
-
-var errSilent = fmt.Errorf("silent")
 
 // frame makes a frame with a number that no other has.
 func (e *end) frame(size int) ethernet.Frame {

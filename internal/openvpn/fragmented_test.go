@@ -68,7 +68,7 @@ func TestFragmentedSessions(t *testing.T) {
 
 // Messages have the header too, and are cut where they must be.
 func TestFragmentedMessages(t *testing.T) {
-	s, _ := newSession(Config{Options: Options{MTU: 1500, Proto: UDP, Fragments: true}, Ping: time.Second, PacketLimit: func() int { return 52 }})
+	s, _ := newSession(Config{Options: Options{MTU: 1500, Proto: UDP, Fragments: true}, Timers: Timers{Ping: time.Second}, PacketLimit: func() int { return 52 }})
 	if p, _ := s.Message(start); !bytes.Equal(p, append(make([]byte, 4), pingMessage...)) {
 		t.Errorf("ping %x", p)
 	}

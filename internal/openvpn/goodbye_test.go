@@ -47,13 +47,19 @@ func TestGoodbye(t *testing.T) {
 			ended(t, w, other)
 		})
 	}
-	// In the clear anybody could say so.
-	w := newWorld(t, 1)
-	client, server := w.add("client", clientAddr, serverAddr, Config{}), w.add("server", serverAddr, clientAddr, Config{})
-	w.send(client, server.addr, client.session.Goodbye(w.now), 0)
-	w.run(time.Second, nil)
-	if len(server.errs) > 0 {
-		t.Errorf("it ends by what anybody may send: %v", server.errs)
+	// In the clear anybody could say so: it counts for who asked for it.
+	for _, asked := range []int{0, 1} {
+		w := newWorld(t, 1)
+		client, server := w.add("client", clientAddr, serverAddr, Config{}), w.add("server", serverAddr, clientAddr, Config{Goodbyes: asked})
+		w.send(client, server.addr, client.session.Goodbye(w.now), 0)
+		if asked > 0 {
+			ended(t, w, server)
+			continue
+		}
+		w.run(time.Second, nil)
+		if len(server.errs) > 0 {
+			t.Errorf("it ends by what anybody may send: %v", server.errs)
+		}
 	}
 }
 

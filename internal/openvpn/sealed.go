@@ -236,6 +236,10 @@ func (s *Session) Control(peer netip.AddrPort, now time.Time) (p controlchannel.
 		}
 	}
 	p, ok, at := s.control.Output(now)
+	if s.said != nil {
+		s.obey(s.said, now)
+		s.said = nil
+	}
 	moved = s.control.Peer()
 	if err := s.control.Err(); err != nil {
 		s.over.CompareAndSwap(nil, &err)

@@ -198,7 +198,7 @@ func (x *side) talk(to *side, stop <-chan struct{}) {
 		if packet != nil {
 			send(packet)
 		}
-		x.s.Silent(time.Now())
+		x.s.Over(true, time.Now())
 		select {
 		case <-x.stir:
 		case <-time.After(time.Millisecond):

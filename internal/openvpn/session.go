@@ -26,11 +26,11 @@ const packetID = 8
 // Config is what a Session is made of.
 type Config struct {
 	Options
-	// Ping is after how long a time without sending a ping is due; 0: never.
-	Ping time.Duration
-	// PingRestart is after how long a time without hearing the peer a session
-	// is over; 0: never.
-	PingRestart time.Duration
+	Timers
+	// Goodbyes is how often a peer is told that this end ends, 0: not at all
+	// (--explicit-exit-notify). In the clear, where anybody can forge it, the
+	// peer's own goodbye counts only if it is not 0.
+	Goodbyes int
 	// Static is the key for ever, TLS how keys are agreed on; where both are
 	// nil, packets are frames in the clear.
 	Static *datachannel.Key
@@ -50,7 +50,7 @@ type Config struct {
 }
 
 // Session is the talk with one peer over one connection or socket. Encode and Rest,
-// Decode, Reclaim and Introduce, Control, and Silent may each be called by a goroutine
+// Decode, Reclaim and Introduce, Control, and Over may each be called by a goroutine
 // of its own at the same time; Message and Goodbye not during Encode, nor until its
 // packets are sent. It takes no lock and allocates nothing per packet.
 type Session struct {
@@ -58,9 +58,11 @@ type Session struct {
 	maxFrame int
 	start    time.Time // the times below are counted from here
 
-	sent, heard  atomic.Int64 // nanoseconds: of the last packet sent, accepted
-	ping         atomic.Int64 // nanoseconds, as in Config; a server may say others
-	pingRestart  atomic.Int64
+	timers       atomic.Pointer[Timers] // as in Config; a server may say others
+	sent, heard  atomic.Int64           // nanoseconds: of the last packet sent, accepted
+	begun        atomic.Int64           // nanoseconds: from when Timers.Whole counts
+	activity     activity
+	goodbyes     atomic.Int32 // as in Config
 	spoken       atomic.Bool  // a packet was accepted
 	exited       atomic.Bool  // the peer has said that it ends
 	largestSent  atomic.Int64 // bytes
@@ -79,7 +81,8 @@ type Session struct {
 	slots   *datachannel.Slots // nil: in the clear
 	seal    sealer
 	open    opener
-	control *controlchannel.Channel // nil: without TLS
+	control *controlchannel.Channel  // nil: without TLS
+	said    *controlchannel.Settings // what the server has just said; Control's
 	inbox   inbox
 	stirred atomic.Bool // Control has something to do with the keys
 	over    atomic.Pointer[error]
@@ -88,9 +91,9 @@ type Session struct {
 // NewSession begins a session at now. Its first ping is due at once.
 func NewSession(c Config, now time.Time) (*Session, error) {
 	s := &Session{config: c, maxFrame: ethernet.FrameLen(c.MTU), start: now, open: newOpener(&c)}
-	s.ping.Store(int64(c.Ping))
-	s.pingRestart.Store(int64(c.PingRestart))
+	s.timers.Store(&c.Timers)
 	s.sent.Store(int64(-c.Ping))
+	s.goodbyes.Store(int32(c.Goodbyes))
 	if c.Fragments {
 		s.join = &reassembler{most: MaxPacket(c.MTU), dropped: c.Dropped}
 		s.cut.sequence = uint8(rand.Uint32()) // so that one begun anew is not taken for the last
@@ -103,7 +106,7 @@ func NewSession(c Config, now time.Time) (*Session, error) {
 		config := *c.TLS
 		settled := config.Settled
 		config.Settled = func(said *controlchannel.Settings) {
-			s.obey(said)
+			s.said = said
 			if settled != nil {
 				settled(said)
 			}
@@ -115,16 +118,6 @@ func NewSession(c Config, now time.Time) (*Session, error) {
 		s.control = control
 	}
 	return s, nil
-}
-
-// obey takes the times that a server says.
-func (s *Session) obey(said *controlchannel.Settings) {
-	if said.Ping >= 0 {
-		s.ping.Store(int64(said.Ping))
-	}
-	if said.PingRestart >= 0 {
-		s.pingRestart.Store(int64(said.PingRestart))
-	}
 }
 
 // Encode appends the packets that carry the first of the frames, and says how many
@@ -143,12 +136,14 @@ func (s *Session) Encode(packets [][]byte, frames []ethernet.Frame, now time.Tim
 			packets = append(packets, frames[i].Data)
 		}
 	}
-	largest := 0
+	largest, bytes := 0, 0
 	for _, p := range packets {
 		largest = max(largest, len(p))
+		bytes += len(p)
 	}
 	if largest > 0 {
 		s.noteSent(largest, now)
+		s.noteActivity(bytes, now)
 	}
 	return packets, taken
 }
@@ -158,7 +153,7 @@ func (s *Session) Encode(packets [][]byte, frames []ethernet.Frame, now time.Tim
 // packets' capacity is used: see datachannel.Slack. What was put together of fragments
 // is borrowed until Reclaim.
 func (s *Session) Decode(frames []ethernet.Frame, packets [][]byte, from netip.AddrPort, now time.Time) []ethernet.Frame {
-	largest := 0
+	largest, bytes := 0, 0
 	if s.slots != nil {
 		packets, largest = s.openPackets(packets, from, now)
 	} else {
@@ -185,7 +180,11 @@ func (s *Session) Decode(frames []ethernet.Frame, packets [][]byte, from netip.A
 			s.tellOversize(len(p), from)
 		default:
 			frames = append(frames, ethernet.Frame{Data: p})
+			bytes += len(p)
 		}
+	}
+	if bytes > 0 {
+		s.noteActivity(bytes, now)
 	}
 	if largest > 0 {
 		s.noteHeard(now)
@@ -215,7 +214,7 @@ func (s *Session) hearOCC(message []byte) {
 		s.waiting.Store(uint32(r))
 	}
 	s.hearMTUReply(message)
-	if s.slots != nil && isExit(message) { // in the clear anyone could say so
+	if isExit(message) && (s.slots != nil || s.config.Goodbyes > 0) {
 		s.exited.Store(true)
 	}
 }
@@ -279,7 +278,7 @@ func (s *Session) Message(now time.Time) (packet []byte, again time.Duration) {
 		s.compose(r)
 		return s.sendMessage(s.message, now), s.untilMessage(at)
 	}
-	if s.ping.Load() != 0 && s.untilPing(at) == 0 {
+	if s.timers.Load().Ping != 0 && s.untilPing(at) == 0 {
 		return s.sendMessage(pingMessage, now), s.untilMessage(at)
 	}
 	return nil, s.untilMessage(at)
@@ -319,19 +318,8 @@ func (s *Session) sendWhole(m []byte, now time.Time) []byte {
 	return packet
 }
 
-// Silent says whether the peer has not been heard for so long that the session
-// is over, and if not, after how long a time to ask again: 0 for never.
-func (s *Session) Silent(now time.Time) (over bool, again time.Duration) {
-	limit := time.Duration(s.pingRestart.Load())
-	if limit == 0 {
-		return false, 0
-	}
-	left := limit - s.Heard(now)
-	return left <= 0, max(left, 0)
-}
-
 // Limited says whether the peer's silence can be the session's end.
-func (s *Session) Limited() bool { return s.pingRestart.Load() > 0 }
+func (s *Session) Limited() bool { return s.timers.Load().Silence > 0 }
 
 // ErrExit is the end of a session whose peer has said that it ends.
 var ErrExit = controlchannel.ErrExit
@@ -349,7 +337,7 @@ func (s *Session) Err() error {
 
 // untilPing is how long after at the next ping is due, 0 where none ever is.
 func (s *Session) untilPing(at int64) time.Duration {
-	ping := time.Duration(s.ping.Load())
+	ping := s.timers.Load().Ping
 	if ping == 0 {
 		return 0
 	}

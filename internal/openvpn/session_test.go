@@ -124,8 +124,7 @@ func TestAnswersAreBounded(t *testing.T) {
 }
 
 func TestPingComesOnlyAfterSilence(t *testing.T) {
-	s, _ := newSession(Config{Ping: 10 * time.Second})
-	at := func(sec int) time.Time { return start.Add(time.Duration(sec) * time.Second) }
+	s, _ := newSession(Config{Timers: Timers{Ping: 10 * time.Second}})
 	if p, again := s.Message(start); !isPing(p) || again != 10*time.Second {
 		t.Fatalf("the first ping is due at once: %x, %v", p, again)
 	}
@@ -147,41 +146,15 @@ func TestPingComesOnlyAfterSilence(t *testing.T) {
 }
 
 func TestNothingIsSentUnasked(t *testing.T) {
-	s, _ := newSession(Config{PingRestart: time.Second})
+	s, _ := newSession(Config{Timers: Timers{Silence: time.Second}})
 	s.Decode(nil, [][]byte{pingMessage, occ(occReply, "V4\x00"), occ(occExit, ""), make([]byte, 60)}, peerAddr, start)
 	if p, again := s.Message(start.Add(time.Hour)); p != nil || again != 0 {
 		t.Errorf("%x, %v", p, again)
 	}
 }
 
-func TestSilence(t *testing.T) {
-	s, _ := newSession(Config{PingRestart: 5 * time.Second})
-	at := func(sec int) time.Time { return start.Add(time.Duration(sec) * time.Second) }
-	if over, again := s.Silent(at(2)); over || again != 3*time.Second {
-		t.Fatalf("after 2 s: %v, %v", over, again)
-	}
-	for _, packet := range [][]byte{pingMessage, occ(occExit, ""), {1}, make([]byte, 60), make([]byte, 3000)} {
-		s, _ := newSession(Config{PingRestart: 5 * time.Second})
-		if s.Spoken() {
-			t.Fatal("spoken before any packet")
-		}
-		s.Decode(nil, [][]byte{packet}, peerAddr, at(3))
-		if over, again := s.Silent(at(7)); over || again != time.Second || !s.Spoken() {
-			t.Errorf("4 s after a packet of %d bytes: %v, %v", len(packet), over, again)
-		}
-		s.Encode(nil, []ethernet.Frame{{Data: make([]byte, 60)}}, at(7)) // sending is not hearing
-		if over, _ := s.Silent(at(8)); !over {
-			t.Errorf("not over 5 s after a packet of %d bytes", len(packet))
-		}
-	}
-	s, _ = newSession(Config{})
-	if over, again := s.Silent(at(1 << 20)); over || again != 0 {
-		t.Errorf("without --ping-restart: %v, %v", over, again)
-	}
-}
-
 func TestSessionAllocatesNothing(t *testing.T) {
-	s, _ := newSession(Config{Ping: time.Second, PingRestart: time.Second})
+	s, _ := newSession(Config{Timers: Timers{Ping: time.Second, Silence: time.Second, Inactive: time.Second, InactiveBytes: 1 << 20}})
 	packets := numbered(64, 1500)
 	packets[7] = pingMessage
 	frames := make([]ethernet.Frame, 0, 64)
@@ -192,7 +165,7 @@ func TestSessionAllocatesNothing(t *testing.T) {
 		frames = s.Decode(frames[:0], packets, peerAddr, now)
 		out, _ = s.Encode(out[:0], frames, now)
 		s.Message(now)
-		s.Silent(now)
+		s.Over(true, now)
 	}); n != 0 {
 		t.Errorf("%v allocations a batch", n)
 	}
@@ -206,7 +179,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add(occMagic)
 	f.Add(make([]byte, 1523))
 	f.Fuzz(func(t *testing.T, packet []byte) {
-		s, drops := newSession(Config{Ping: time.Second})
+		s, drops := newSession(Config{Timers: Timers{Ping: time.Second}})
 		frames := s.Decode(nil, [][]byte{packet}, peerAddr, start)
 		if uint64(len(frames))+drops.Total() != 1 {
 			t.Fatalf("%d frames and %d drops of one packet", len(frames), drops.Total())

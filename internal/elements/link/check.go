@@ -145,18 +145,6 @@ func lacksZone(a netip.Addr) bool {
 	return a.Is6() && a.IsLinkLocalUnicast() && a.Zone() == ""
 }
 
-func (c *config) checkTimers() error {
-	if !c.has("--keepalive") {
-		return nil
-	}
-	for _, other := range []string{"--ping", "--ping-restart"} {
-		if c.has(other) {
-			return c.at(other, "it contradicts --keepalive, which sets it too; leave one of them out")
-		}
-	}
-	return nil
-}
-
 // noteIdle lists the options that were given and have no effect together with
 // the others.
 func (c *config) noteIdle(idle *[]tmesh.Word) {
@@ -182,6 +170,9 @@ func (c *config) noteIdle(idle *[]tmesh.Word) {
 	}
 	if len(c.remotes) == 0 {
 		names = append(names, "--float", "--rport")
+	}
+	if len(c.remotes) > 0 || c.proto.tcp() || c.timers.Silence == 0 {
+		names = append(names, "--ping-timer-rem")
 	}
 	slices.Sort(names)
 	for _, name := range slices.Compact(names) {

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"time"
 
+	"tmelink/internal/element"
 	"tmelink/internal/openvpn"
 	"tmelink/internal/openvpn/controlchannel"
 	"tmelink/internal/transport"
@@ -45,19 +46,33 @@ func (l *Link) keep(o *opening) {
 	}
 }
 
-// hopeless says whether trying again would not mend an error.
+// hopeless says whether an error ends the link: trying again would not mend it, or is
+// not wanted.
 func (l *Link) hopeless(err error) bool {
 	s := &l.config.security
 	var final *controlchannel.FinalError
 	var negotiation *controlchannel.NegotiationError
-	return errors.As(err, &final) && !s.retryAuth || s.tlsExit && errors.As(err, &negotiation)
+	return errors.As(err, &final) && !s.retryAuth || s.tlsExit && errors.As(err, &negotiation) || asked(err)
 }
 
+// giveUp ends the link for good.
 func (l *Link) giveUp(err error) {
 	l.port.guide(nil, l.log)
+	if asked(err) {
+		l.log.Info("link has ended", "err", err)
+		l.setState("ended", nil, 0)
+		l.port.shut(fmt.Errorf("%w: %w", element.ErrEnded, err))
+		return
+	}
 	l.log.Error("link has given up", "err", err)
 	l.setState("given up", nil, 0)
 	l.port.shut(err)
+}
+
+// asked says whether an error is an end that a link's words, or its server, ask for.
+func asked(err error) bool {
+	var timeout *openvpn.TimeoutError
+	return errors.As(err, &timeout) && timeout.Final
 }
 
 func (l *Link) waiting(w way) string {
@@ -88,6 +103,7 @@ func (l *Link) serve(c *circuit) (better *circuit, err error) {
 		return better, nil
 	}
 	l.port.publish(nil)
+	c.leave.Store(asked(err))
 	l.finish(c)
 	if l.ctx.Err() == nil {
 		l.tellLost(c, err)
@@ -133,7 +149,7 @@ func (l *Link) beginTalk(c *circuit) {
 // finish ends a circuit's talker, its socket and its session.
 func (l *Link) finish(c *circuit) {
 	c.end()
-	if l.config.security.exitNotify > 0 {
+	if c.session.Goodbyes() > 0 {
 		c.talker.Wait() // it says goodbye, if it is time
 	}
 	c.conn.Close() // wakes the reader, the writer and the talker
@@ -207,13 +223,13 @@ const pullPoll = time.Second
 func (l *Link) watch(c *circuit) (better *circuit, err error) {
 	found, stop := l.scout(c)
 	defer stop()
+	known := false // a peer that has just come may not be noted as heard yet
 	for begun := time.Now(); ; {
-		over, again := c.session.Silent(time.Now())
-		if over && c.conn.Peer().IsValid() {
-			return nil, fmt.Errorf("the peer has been silent for %v (--ping-restart)", c.session.Heard(time.Now()).Round(time.Second))
-		} else if over { // nobody there who could be silent
-			again = time.Second
+		again, err := c.session.Over(known, time.Now())
+		if err != nil {
+			return nil, err
 		}
+		known = c.conn.Peer().IsValid()
 		if l.config.security.pull && (again == 0 || again > pullPoll) {
 			again = pullPoll // the server may say another time
 		}
@@ -342,10 +358,10 @@ const (
 // sayGoodbye tells the peer that this end ends, if that is wanted, as often as is
 // wanted, or until it has heard it.
 func (l *Link) sayGoodbye(c *circuit) {
-	if !c.session.Ready() {
+	if !c.session.Ready() || !c.conn.Peer().IsValid() {
 		return
 	}
-	for left := l.config.security.exitNotify; left > 0; left-- {
+	for left := c.session.Goodbyes(); left > 0; left-- {
 		c.sending.Lock()
 		packet := c.session.Goodbye(time.Now())
 		if packet != nil {

@@ -37,7 +37,7 @@ var (
 		--remote-cert-tls --crl-verify --tls-version-min --tls-version-max --tls-auth --tls-crypt --tls-crypt-v2 --dh
 		--reneg-sec --reneg-bytes --reneg-pkts --hand-window --tran-window --tls-timeout --max-packet-size
 		--data-ciphers --ncp-ciphers --data-ciphers-fallback --tls-exit --single-session --auth-user-pass --auth-retry`)
-	needKeys = strings.Fields(`--key-direction --replay-window --explicit-exit-notify`)
+	needKeys = strings.Fields(`--key-direction --replay-window`)
 )
 
 // minReneg is the shortest time between two keys.
@@ -127,8 +127,6 @@ func (c *config) checkTLS() error {
 		bad(role, "--cert and --key belong together; give both")
 	case !s.cert.given() && !s.pkcs12.given() && !(s.pull && s.user.given()):
 		bad(role, "this end has no certificate to show: give --cert and --key, or --pkcs12; `tmelink key certificate NAME` makes them")
-	case c.has("--explicit-exit-notify") && c.tcp():
-		bad("--explicit-exit-notify", "over TCP the peer notices anyway; leave it out")
 	case s.digest == nil:
 		bad("--auth", "packets must be authenticated; leave it out")
 	case s.versionMax != 0 && s.versionMax < s.versionMin:

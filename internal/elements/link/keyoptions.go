@@ -35,7 +35,6 @@ type security struct {
 	renegBytes, renegPackets     uint64
 	hand, tran, tlsTimeout       time.Duration
 	maxPacket                    int
-	exitNotify                   int // attempts; 0: none
 	tlsExit, single, retryAuth   bool
 }
 
@@ -159,14 +158,6 @@ func (c *config) keyOptions() []element.Option {
 				return err
 			}},
 		{Name: "--mute-replay-warnings", Doc: "Do not tell in the log of packets that came a second time.", Set: set(&s.muteReplays)},
-		{Name: "--explicit-exit-notify", Values: "[ATTEMPTS]", Doc: "Tell the peer at the end, so that it need not wait for its --ping-restart. UDP only; the peer is told at most 5 times, one second apart, once if not given.",
-			Set: func(v element.Values) (err error) {
-				s.exitNotify = 1
-				if v.Has(0) {
-					s.exitNotify, err = v.Int(0, 0, 5)
-				}
-				return err
-			}},
 		{Name: "--tls-exit", Doc: "Give up when keys cannot be agreed on, instead of trying again.", Set: set(&s.tlsExit)},
 		{Name: "--single-session", Doc: "Do not let the peer begin a second session in place of the first.", Set: set(&s.single)},
 		{Name: "--auth-user-pass", Values: "FILE", Doc: "The file whose first two lines are the name and the password for the server.", Set: c.contentsInto(&s.user)},

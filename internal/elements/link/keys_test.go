@@ -113,7 +113,7 @@ func TestKeyWordsAreTakenAsOpenVPNTakesThem(t *testing.T) {
 			return s.server && !s.client && !s.pull && len(k.identity) == 1 && len(k.peer.Roots) == 1 && !k.peer.Server &&
 				s.reneg == time.Hour && s.hand == time.Minute && s.tran == time.Hour && s.tlsTimeout == 2*time.Second && s.maxPacket == 1250 &&
 				names(s.ciphers) == "AES-256-GCM:AES-128-GCM:CHACHA20-POLY1305" && s.digest.Name == "SHA1" && s.versionMin == 0x0303 &&
-				s.versionMax == 0 && s.fallback == nil && s.cipher == nil && s.exitNotify == 0 && s.window == 64 && s.late == 15*time.Second
+				s.versionMax == 0 && s.fallback == nil && s.cipher == nil && s.window == 64 && s.late == 15*time.Second
 		}},
 		{tlsClient + "--peer-fingerprint " + fp + " --peer-fingerprint " + strings.ToUpper(fp), func(s *security, k *keyring) bool {
 			return s.client && len(k.peer.Fingerprints) == 2 && k.peer.Fingerprints[0][1] == 0x11 && k.peer.Roots == nil && k.peer.Server
@@ -152,17 +152,17 @@ func TestKeyWordsAreTakenAsOpenVPNTakesThem(t *testing.T) {
 		{tlsServer + "--ca crt --ncp-ciphers AES-256-CBC --data-ciphers-fallback AES-128-CBC --cipher AES-192-CBC", func(s *security, _ *keyring) bool {
 			return names(s.ciphers) == "AES-256-CBC" && s.fallback.Name == "AES-128-CBC" && s.cipher.Name == "AES-192-CBC"
 		}},
-		{tlsServer + "--ca crt --explicit-exit-notify --tls-exit --single-session --mute-replay-warnings", func(s *security, _ *keyring) bool {
-			return s.exitNotify == 1 && s.tlsExit && s.single && s.muteReplays
+		{tlsServer + "--ca crt --tls-exit --single-session --mute-replay-warnings", func(s *security, _ *keyring) bool {
+			return s.tlsExit && s.single && s.muteReplays
 		}},
-		{tlsServer + "--ca crt --explicit-exit-notify 3 --replay-window 128 30", func(s *security, _ *keyring) bool {
-			return s.exitNotify == 3 && s.window == 128 && s.late == 30*time.Second
+		{tlsServer + "--ca crt --replay-window 128 30", func(s *security, _ *keyring) bool {
+			return s.window == 128 && s.late == 30*time.Second
 		}},
 		{bySecret, func(s *security, k *keyring) bool { return k.static != nil && s.keyed() && !s.tls() }},
 		{bySecret + "--auth SHA256 --key-direction 1 --replay-window 100", func(s *security, k *keyring) bool {
 			return k.static.Sealer.Suite().String() == "AES-256-CBC with SHA256"
 		}},
-		{bind + "--secret static 1 --cipher AES-128-CBC --explicit-exit-notify 2", func(s *security, k *keyring) bool { return k.static != nil && s.exitNotify == 2 }},
+		{bind + "--secret static 1 --cipher AES-128-CBC", func(_ *security, k *keyring) bool { return k.static != nil }},
 	} {
 		args, _ := argsOf(c.words)
 		got, err := parse(args, dir)
@@ -194,7 +194,7 @@ func TestFaultsOfKeysAreTold(t *testing.T) {
 		{bySecret + "--tls-crypt static", "--tls-crypt: it concerns TLS, and has no effect with --secret"},
 		{bySecret + "--reneg-sec 60", "--reneg-sec: it concerns TLS"},
 		{bySecret + "--replay-window 0", "--replay-window: "},
-		{bySecret + "--explicit-exit-notify 6", "--explicit-exit-notify: "},
+		{bySecret + tcp + "--explicit-exit-notify", "--explicit-exit-notify: over TCP the peer notices anyway"},
 
 		{tlsServer + "--tls-client --ca crt", "--tls-client: it contradicts --tls-server"},
 		{tlsServer + "--ca crt --pull", "--pull: only a --tls-client can be told"},

@@ -309,16 +309,17 @@ func sleep(ctx context.Context, d time.Duration) bool {
 // session begins the talk with the peer of a new circuit.
 func (l *Link) session(w way, conn transport.Conn, now time.Time) (*openvpn.Session, error) {
 	c := l.config
-	cut := fragment{}
+	var cut fragment
+	goodbyes := 0
 	if w.udp() {
-		cut = c.fragment
+		cut, goodbyes = c.fragment, c.exitNotify
 	}
 	options := openvpn.Options{MTU: c.mtu, Proto: w.proto.mode, IPv6: c.network6, Fragments: cut.bytes != 0, Keys: c.keyOptionString()}
 	if !c.networkHidden && !c.security.pull {
 		options.Network = c.network
 	}
 	return openvpn.NewSession(openvpn.Config{
-		Options: options, Ping: c.ping, PingRestart: c.pingRestart,
+		Options: options, Timers: c.timers, Goodbyes: goodbyes,
 		PacketLimit: func() int { return cut.limit(conn) }, MTUTest: c.mtuTest && w.udp(),
 		Static: c.keyring.static, TLS: l.control(w, options.String()), MuteReplays: c.security.muteReplays,
 		Dropped: &l.port.counters.Read, Unsent: &l.port.counters.Write, Log: l.log,

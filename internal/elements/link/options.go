@@ -49,7 +49,8 @@ type config struct {
 	forced                string        // "udp", "tcp" or "": only ways of it
 	lookAgain             time.Duration // for a better way; 0: never
 	nobind, float         bool
-	ping, pingRestart     time.Duration
+	timers                openvpn.Timers
+	exitNotify            int // attempts; 0: none
 	retry, retryLimit     time.Duration
 	retryMax              int // rounds; 0: no end
 	connectTimeout        time.Duration
@@ -122,12 +123,6 @@ func (c *config) options() []element.Option {
 			Set: func(element.Values) error { c.nobind = true; return nil }},
 		{Name: "--float", Doc: "The peer of --remote may change its address and port: whoever sends is the peer. UDP only.",
 			Set: func(element.Values) error { c.float = true; return nil }},
-		{Name: "--ping", Values: "SECONDS", Doc: "Send a ping after so many seconds in which nothing was sent.",
-			Set: func(v element.Values) (err error) { c.ping, err = v.Seconds(0); return err }},
-		{Name: "--ping-restart", Values: "SECONDS", Doc: "Start again with the next address of the peer after so many seconds in which nothing was heard from it. 0 is never.",
-			Set: func(v element.Values) (err error) { c.pingRestart, err = v.Seconds(0); return err }},
-		{Name: "--keepalive", Values: "INTERVAL TIMEOUT", Doc: "Short for --ping INTERVAL --ping-restart TIMEOUT, both in seconds.",
-			Set: c.setKeepalive},
 		{Name: "--connect-retry", Values: "SECONDS [MAX]", Doc: "The pause before the next attempt to connect, 1 if not given. It doubles with each attempt after the fifth at each remote, up to MAX seconds, 300 if not given.",
 			Set: c.setConnectRetry},
 		{Name: "--connect-retry-max", Values: "N", Doc: "Give up after N attempts at each remote without success; `infinite`, the default, is never.",
@@ -197,6 +192,7 @@ func (c *config) options() []element.Option {
 			}},
 	}
 	options = append(options, c.wayOptions()...)
+	options = append(options, c.timerOptions()...)
 	options = append(options, c.keyOptions()...)
 	options = append(options, c.proxyOptions()...)
 	options = append(options, withoutEffect()...)
@@ -248,19 +244,6 @@ func (c *config) setRemote(v element.Values) error {
 	}
 	c.remotes = append(c.remotes, r)
 	return errors.Join(faults...)
-}
-
-func (c *config) setKeepalive(v element.Values) error {
-	var errPing, errRestart error
-	c.ping, errPing = v.Seconds(0)
-	c.pingRestart, errRestart = v.Seconds(1)
-	if err := errors.Join(errPing, errRestart); err != nil {
-		return err
-	}
-	if c.ping == 0 || c.pingRestart < 2*c.ping {
-		return v.Faultf(1, "the timeout must be at least twice the interval, and that at least 1")
-	}
-	return nil
 }
 
 func (c *config) setConnectRetry(v element.Values) (err error) {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"tmelink/internal/element"
+	"tmelink/internal/openvpn"
 	"tmelink/internal/tmesh"
 	"tmelink/internal/transport"
 )
@@ -39,7 +40,7 @@ func TestWordsAreTakenAsOpenVPNTakesThem(t *testing.T) {
 	}{
 		{"--dev tap --local 10.0.0.1", func(c *config) bool {
 			return c.udp() && c.localPort == 1194 && c.remotePort == 1194 && c.mtu == 1500 && c.retry == time.Second &&
-				c.retryLimit == 300*time.Second && c.connectTimeout == 120*time.Second && c.ping == 0 && c.pingRestart == 0
+				c.retryLimit == 300*time.Second && c.connectTimeout == 120*time.Second && c.timers == openvpn.Timers{} && c.exitNotify == 0
 		}},
 		{"--dev tap7 --local eth0", func(c *config) bool { return c.local == "eth0" }},
 		{"--dev blue --dev-type tap --local 10.0.0.1", func(*config) bool { return true }},
@@ -62,8 +63,22 @@ func TestWordsAreTakenAsOpenVPNTakesThem(t *testing.T) {
 		{"--local fe80::1 --bind-dev eth0 --remote fe80::2", func(*config) bool { return true }},
 		{"--local :: --proto tcp-server --remote fe80::2", func(*config) bool { return true }},
 		{"--nobind --remote a", func(c *config) bool { return c.nobind }},
-		{local + "--keepalive 10 60", func(c *config) bool { return c.ping == 10*time.Second && c.pingRestart == time.Minute }},
-		{local + "--ping-restart 60", func(c *config) bool { return c.ping == 0 && c.pingRestart == time.Minute }},
+		{local + "--keepalive 10 60", func(c *config) bool {
+			return c.timers == openvpn.Timers{Ping: 10 * time.Second, Silence: time.Minute}
+		}},
+		{local + "--ping-restart 60", func(c *config) bool { return c.timers == openvpn.Timers{Silence: time.Minute} }},
+		{local + "--ping 5 --ping-exit 60 --ping-timer-rem", func(c *config) bool {
+			return c.timers == openvpn.Timers{Ping: 5 * time.Second, Silence: time.Minute, SilenceEnds: true, KnownOnly: true}
+		}},
+		{local + "--inactive 600 --session-timeout 100000", func(c *config) bool {
+			return c.timers == openvpn.Timers{Inactive: 10 * time.Minute, Whole: 100000 * time.Second}
+		}},
+		{local + "--inactive 600 5000000000", func(c *config) bool {
+			return c.timers == openvpn.Timers{Inactive: 10 * time.Minute, InactiveBytes: 5000000000}
+		}},
+		{local + "--explicit-exit-notify", func(c *config) bool { return c.exitNotify == 1 }},
+		{local + "--explicit-exit-notify 3", func(c *config) bool { return c.exitNotify == 3 }},
+		{local + "--explicit-exit-notify 0", func(c *config) bool { return c.exitNotify == 0 }},
 		{local + "--connect-retry 5 60 --connect-retry-max 3", func(c *config) bool {
 			return c.retry == 5*time.Second && c.retryLimit == time.Minute && c.retryMax == 3
 		}},
@@ -162,7 +177,12 @@ func TestFaultsAreToldAtTheirWord(t *testing.T) {
 		{"--local 10.0.0.1 --mtu-disc on", []string{`t:1:29: --mtu-disc: "on" is none of no, maybe, yes`}},
 		{"--local 10.0.0.1 --mtu-dynamic 1300", []string{"t:1:18: --mtu-dynamic: OpenVPN has given it up; use --fragment"}},
 		{"--local 10.0.0.1 --cipher AES-256-GCM", []string{"t:1:18: --cipher: without keys a link speaks in the clear"}},
-		{"--local 10.0.0.1 --ping-exit 10", []string{"t:1:18: --ping-exit: a link does not end its process"}},
+		{"--local 10.0.0.1 --keepalive 10 60 --ping-exit 5", []string{"t:1:36: --ping-exit: it contradicts --keepalive"}},
+		{"--local 10.0.0.1 --ping-exit 10 --ping-restart 5", []string{"t:1:18: --ping-exit: it contradicts --ping-restart"}},
+		{"--local 10.0.0.1 --ping-exit x", []string{`t:1:30: --ping-exit: "x" is not a number`}},
+		{"--local 10.0.0.1 --inactive 10 x", []string{`t:1:32: --inactive: "x" is not a number`}},
+		{"--local 10.0.0.1 --explicit-exit-notify 6", []string{`t:1:41: --explicit-exit-notify: "6" is not a number from 0 to 5`}},
+		{"--local 10.0.0.1 --proto tcp-server --explicit-exit-notify", []string{"t:1:37: --explicit-exit-notify: over TCP the peer notices anyway"}},
 		{"--local 10.0.0.1 --mode server", []string{"t:1:25: --mode: only p2p"}},
 		{"--local 10.0.0.1 --socket-flags TCP_CORK", []string{"t:1:33: --socket-flags:"}},
 		{"--local 10.0.0.1 stray", []string{`t:1:18: unknown option "stray"`}},
@@ -189,6 +209,10 @@ func TestOptionsWithoutEffectAreListed(t *testing.T) {
 		"--local 10.0.0.1 --verb 4 --persist-tun --txqueuelen 100 --script-security 2 --mute":                "--verb --persist-tun --txqueuelen --script-security --mute",
 		"--local 10.0.0.1 --float --rport 5 --connect-timeout 5":                                             "--connect-timeout --float --rport",
 		"--local 10.0.0.1 --float --rport 5 --remote a":                                                      "",
+		"--local 10.0.0.1 --ping-timer-rem --ping-exit 5":                                                    "",
+		"--local 10.0.0.1 --ping-timer-rem":                                                                  "--ping-timer-rem",
+		"--local 10.0.0.1 --remote a --ping-timer-rem --ping-restart 5":                                      "--ping-timer-rem",
+		"--local 10.0.0.1 --proto tcp-server --ping-timer-rem --keepalive 1 5":                               "--ping-timer-rem",
 		"--local 10.0.0.1 --proto tcp-client --remote a --connect-timeout 5 --setenv X a b c --verb --mlock": "--setenv --verb --mlock",
 	} {
 		args, idle := argsOf(text)

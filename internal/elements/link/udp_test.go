@@ -134,7 +134,7 @@ func TestPingRestartMovesToTheNextRemote(t *testing.T) {
 }
 
 func TestPingsHoldALink(t *testing.T) {
-	a := start(t, "--local 127.0.0.1 --lport 0 --ping-restart 2")
+	a := start(t, "--local 127.0.0.1 --lport 0 --ping-restart 2 --ping-timer-rem")
 	b := start(t, fmt.Sprintf("--local 127.0.0.1 --lport 0 --remote 127.0.0.1 %d --ping 1", a.local().Port()))
 	eventually(t, "pings", func() bool { return a.port.Counters().Read.Count(ethernet.Control) >= 4 })
 	if strings.Contains(a.log.String(), "lost") || len(a.got())+len(b.got()) > 0 {

@@ -16,7 +16,6 @@ const (
 	noDevice   = "a link has no device of its own; give it to the TAP, a tme/host/openvpn/tun/tap, that the link is connected to"
 	noRoutes   = "a link sets no routes; set them on the host, or on what the link is connected to"
 	noProcess  = "it concerns a whole OpenVPN process; a link is one element among others of one process"
-	noEnding   = "a link does not end its process; use --ping-restart, which connects again"
 	noScripts  = "a link runs no programs"
 	noTuning   = "it is not carried out by this version, and leaving it out would change how the link behaves"
 	noFile     = "it is for profiles, which --config reads"
@@ -56,8 +55,7 @@ var refusedWords = map[string]string{
 		management-external-cert management-external-key management-forget-disconnect management-hold
 		management-log-cache management-query-passwords management-query-proxy management-query-remote
 		management-signal management-up-down memstats remap-usr1 machine-readable-output inetd pause-exit
-		session-timeout allow-nonadmin msg-channel tmp-dir`,
-	noEnding:  `ping-exit inactive`,
+		allow-nonadmin msg-channel tmp-dir`,
 	noScripts: `ipchange plugin`,
 	noTuning:  `http-proxy-override remote-random-hostname gremlin`,
 	noFile:    `parameter ignore-unknown-option ip-remote-hint`,
@@ -86,7 +84,6 @@ var idleWords = []element.Option{
 	{Name: "--persist-local-ip", Doc: "The local address is looked up again at each start."},
 	{Name: "--persist-remote-ip", Doc: "After a restart the last address is tried first anyway."},
 	{Name: "--preresolve", Doc: "Names are looked up at the start anyway."},
-	{Name: "--ping-timer-rem", Doc: "A link without a peer does not restart anyway."},
 	{Name: "--tcp-nodelay", Doc: "It is set anyway."},
 	{Name: "--disable-occ", Doc: "A link asks nobody for his options anyway."},
 	{Name: "--disable-dco", Doc: "The kernel's OpenVPN module is not used."},

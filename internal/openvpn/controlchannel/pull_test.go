@@ -220,7 +220,7 @@ func TestPullFromPeer(t *testing.T) {
 }
 
 func TestSettings(t *testing.T) {
-	s, err := parseSettings(",ping 10,ping-restart 120,peer-id 5,cipher AES-256-GCM,route-gateway 10.8.0.1,topology subnet,persist-tun," +
+	s, err := parseSettings(",ping 10,ping-exit 9,ping-restart 120,inactive 600 100000,session-timeout 86400,ping-timer-rem,explicit-exit-notify 3,peer-id 5,cipher AES-256-GCM,route-gateway 10.8.0.1,topology subnet,persist-tun," +
 		"ifconfig 10.8.0.6 255.255.255.0,tun-mtu 1400,ifconfig-ipv6 fd00::6/64 fd00::1,route-ipv6-gateway fd00::1,route-metric 50," +
 		"route 10.1.0.0 255.255.0.0,route 10.2.0.9,route 10.3.0.0 255.255.255.0 10.8.0.77 9,route 1.2.3.4 255.255.255.255 net_gateway,route-ipv6 fd01::/48," +
 		"dhcp-option DNS 10.8.0.1,dhcp-option DNS6 fd00::53,dhcp-option DOMAIN lab.example,dhcp-option WINS 10.8.0.2,setenv X y,redirect-gateway def1")
@@ -228,7 +228,8 @@ func TestSettings(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := Settings{
-		Ping: 10 * time.Second, PingRestart: 120 * time.Second,
+		Ping: 10 * time.Second, Silence: 120 * time.Second, KnownOnly: true, Inactive: 10 * time.Minute, InactiveBytes: 100000,
+		SessionTimeout: 24 * time.Hour, ExitNotify: 3,
 		Network: ethernet.Network{
 			Addr4: netip.MustParsePrefix("10.8.0.6/24"), Addr6: netip.MustParsePrefix("fd00::6/64"), MTU: 1400,
 			Routes: []ethernet.Route{
@@ -244,8 +245,16 @@ func TestSettings(t *testing.T) {
 	if !reflect.DeepEqual(s.Settings, want) {
 		t.Errorf("%+v, want\n%+v", s.Settings, want)
 	}
-	if s, err := parseSettings(""); err != nil || s.Ping >= 0 || s.PingRestart >= 0 || !s.Network.Equal(&ethernet.Network{}) || s.numbered {
+	if s, err := parseSettings(""); err != nil || s.Ping >= 0 || s.Silence >= 0 || s.Inactive >= 0 || s.SessionTimeout >= 0 || s.ExitNotify >= 0 || !s.Network.Equal(&ethernet.Network{}) || s.numbered {
 		t.Errorf("of nothing: %+v, %v", s, err)
+	}
+	if s, err := parseSettings("ping-restart 60,ping-exit 20,inactive 5,explicit-exit-notify"); err != nil || s.Silence != 20*time.Second || !s.SilenceEnds || s.InactiveBytes != 0 || s.ExitNotify != 1 {
+		t.Errorf("%+v, %v", s, err)
+	}
+	for _, wrong := range []string{"ping x", "ping-exit", "inactive 1 -1", "session-timeout -1", "explicit-exit-notify x"} {
+		if s, err := parseSettings(wrong); err == nil {
+			t.Errorf("%q: %+v", wrong, s)
+		}
 	}
 	for _, odd := range []string{"route", "route x", "route 10.0.0.0 255.0.255.0", "route 10.0.0.0", "ifconfig 10.0.0.1", "ifconfig 10.0.0.1 10.0.0.2", "ifconfig fd00::1 fd00::2",
 		"ifconfig-ipv6 10.0.0.1/8", "route-ipv6 fd00::", "route-ipv6 fd00::/8 nobody", "dhcp-option", "dhcp-option DNS", "route-gateway dhcp", "route-metric x", "hash-size 1"} {

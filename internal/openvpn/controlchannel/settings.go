@@ -12,9 +12,16 @@ import (
 
 // Settings are what a server tells its client to do, as far as a link can.
 type Settings struct {
-	Ping, PingRestart time.Duration // below 0: not said
-	Network           ethernet.Network
-	Ignored           []string // what the server says that a link does not do
+	Ping           time.Duration // below 0: not said, as with the times below
+	Silence        time.Duration // of ping-restart and ping-exit, whichever comes last
+	SilenceEnds    bool          // it is that of ping-exit
+	KnownOnly      bool          // ping-timer-rem
+	Inactive       time.Duration
+	InactiveBytes  uint64
+	SessionTimeout time.Duration
+	ExitNotify     int // attempts; below 0: not said
+	Network        ethernet.Network
+	Ignored        []string // what the server says that a link does not do
 }
 
 // settings are Settings together with what the channel itself does.
@@ -37,13 +44,13 @@ type route struct {
 }
 
 // idlePushed are options whose effect a link has anyway, or which say nothing to it.
-const idlePushed = " topology persist-tun persist-key push-continuation route-method block-outside-dns register-dns sndbuf rcvbuf verb explicit-exit-notify inactive ping-exit "
+const idlePushed = " topology persist-tun persist-key push-continuation route-method block-outside-dns register-dns sndbuf rcvbuf verb "
 
 // parseSettings reads the options of a PUSH_REPLY, separated by commas. It takes
 // what an OpenVPN client takes, and lists what it does not do; what would make the
 // data channel another one than it thinks is an error.
 func parseSettings(reply string) (*settings, error) {
-	s := &settings{Settings: Settings{Ping: -1, PingRestart: -1}}
+	s := &settings{Settings: Settings{Ping: -1, Silence: -1, Inactive: -1, SessionTimeout: -1, ExitNotify: -1}}
 	for option := range strings.SplitSeq(reply, ",") {
 		words := strings.Fields(option)
 		if len(words) == 0 {
@@ -74,8 +81,21 @@ func (s *settings) take(name string, values []string) (done bool, err error) {
 	switch name {
 	case "ping":
 		s.Ping, err = seconds(value(0))
-	case "ping-restart":
-		s.PingRestart, err = seconds(value(0))
+	case "ping-restart", "ping-exit":
+		s.Silence, err = seconds(value(0))
+		s.SilenceEnds = name == "ping-exit"
+	case "ping-timer-rem":
+		s.KnownOnly = true
+	case "inactive":
+		s.Inactive, err = seconds(value(0))
+		if value(1) != "" && err == nil {
+			s.InactiveBytes, err = strconv.ParseUint(value(1), 10, 63)
+		}
+	case "session-timeout":
+		s.SessionTimeout, err = seconds(value(0))
+	case "explicit-exit-notify":
+		s.ExitNotify, err = strconv.Atoi(orElse(value(0), "1"))
+		s.ExitNotify = max(s.ExitNotify, 0)
 	case "cipher":
 		s.cipher = value(0)
 	case "auth-token":
