@@ -3,6 +3,7 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -125,15 +126,39 @@ func TestOpenVPNCarriesEnough(t *testing.T) {
 }
 
 // TestOpenVPNServerSetsTimers: a server's pushed --inactive ends its client's link,
-// which says so by its pushed --explicit-exit-notify.
+// which says so by its pushed --explicit-exit-notify, and its --shaper slows it.
 func TestOpenVPNServerSetsTimers(t *testing.T) {
 	nstest.Need(t, "openvpn", "ping")
 	t.Parallel()
 	e := newDuo(t, keyset(t))
-	e.startServer(t, "--push", "inactive 5 1000000", "--push", "explicit-exit-notify")
+	e.startServer(t, "--push", "inactive 5 1000000", "--push", "explicit-exit-notify", "--push", "shaper 50000")
 	e.ours = e.hosts[0].Start("tmelink", "run", e.description(t, "le0: tme/ic/am7990",
 		"link0 at le0: "+clientLink+"--cert ca-client.crt --key ca-client.key", "command le0 ping 10.8.0.1 count 2"))
 	e.ours.Expect(t, "bytes from 10.8.0.1", 30*time.Second)
 	e.ours.Expect(t, "frames of less than 1000000 bytes were carried in 5s (--inactive)", 20*time.Second)
 	e.peer.Expect(t, "Delayed exit in", 5*time.Second)
+	if strings.Contains(e.ours.Output(), "things that a link does not do") && strings.Contains(e.ours.Output(), "shaper") {
+		t.Errorf("it does not take all that the server says:\n%s", e.ours.Output())
+	}
+}
+
+// TestOpenVPNShaper: what tmelink sends is slowed, what it receives is not.
+func TestOpenVPNShaper(t *testing.T) {
+	nstest.Need(t, "openvpn", "ping")
+	keys := keyset(t)
+	for _, c := range []keyCase{silenceCases[0], silenceCases[3], silenceCases[5]} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			const size, rate = 200_000, 50_000
+			e := newDuo(t, keys)
+			c.ours = fmt.Sprintf("--shaper %d", rate)
+			e.start(t, c)
+			e.expectAnswer(t, 30*time.Second)
+			begun := time.Now()
+			carry(t, e.hosts[0], e.hosts[1], size, 60*time.Second)
+			if took, least := time.Since(begun), size*time.Second/rate; took < least {
+				t.Errorf("%d bytes went in %v, want no less than %v", size, took, least)
+			}
+		})
+	}
 }

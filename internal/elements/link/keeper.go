@@ -143,6 +143,7 @@ func (l *Link) noteArrival(c *circuit) {
 func (l *Link) beginTalk(c *circuit) {
 	var ctx context.Context
 	ctx, c.end = context.WithCancel(l.ctx)
+	c.over = ctx.Done()
 	c.talker.Go(func() { l.talk(ctx, c) })
 }
 

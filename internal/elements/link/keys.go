@@ -234,6 +234,9 @@ func (l *Link) settled(said *controlchannel.Settings) {
 	if len(said.Ignored) > 0 {
 		l.log.Warn("the server says things that a link does not do", "options", said.Ignored)
 	}
+	if said.Shaper > 0 {
+		l.port.shaper.Store(newShaper(said.Shaper))
+	}
 	network := said.Network
 	if network.Equal(nil) {
 		return

@@ -51,6 +51,7 @@ type config struct {
 	nobind, float         bool
 	timers                openvpn.Timers
 	exitNotify            int // attempts; 0: none
+	shaper                int // bytes a second; 0: no bound
 	retry, retryLimit     time.Duration
 	retryMax              int // rounds; 0: no end
 	connectTimeout        time.Duration

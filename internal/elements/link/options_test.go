@@ -40,7 +40,7 @@ func TestWordsAreTakenAsOpenVPNTakesThem(t *testing.T) {
 	}{
 		{"--dev tap --local 10.0.0.1", func(c *config) bool {
 			return c.udp() && c.localPort == 1194 && c.remotePort == 1194 && c.mtu == 1500 && c.retry == time.Second &&
-				c.retryLimit == 300*time.Second && c.connectTimeout == 120*time.Second && c.timers == openvpn.Timers{} && c.exitNotify == 0
+				c.retryLimit == 300*time.Second && c.connectTimeout == 120*time.Second && c.timers == openvpn.Timers{} && c.exitNotify == 0 && c.shaper == 0
 		}},
 		{"--dev tap7 --local eth0", func(c *config) bool { return c.local == "eth0" }},
 		{"--dev blue --dev-type tap --local 10.0.0.1", func(*config) bool { return true }},
@@ -77,8 +77,8 @@ func TestWordsAreTakenAsOpenVPNTakesThem(t *testing.T) {
 			return c.timers == openvpn.Timers{Inactive: 10 * time.Minute, InactiveBytes: 5000000000}
 		}},
 		{local + "--explicit-exit-notify", func(c *config) bool { return c.exitNotify == 1 }},
-		{local + "--explicit-exit-notify 3", func(c *config) bool { return c.exitNotify == 3 }},
-		{local + "--explicit-exit-notify 0", func(c *config) bool { return c.exitNotify == 0 }},
+		{local + "--explicit-exit-notify 3 --shaper 100", func(c *config) bool { return c.exitNotify == 3 && c.shaper == 100 }},
+		{local + "--explicit-exit-notify 0 --shaper 100000000", func(c *config) bool { return c.exitNotify == 0 && c.shaper == 100000000 }},
 		{local + "--connect-retry 5 60 --connect-retry-max 3", func(c *config) bool {
 			return c.retry == 5*time.Second && c.retryLimit == time.Minute && c.retryMax == 3
 		}},
@@ -167,7 +167,7 @@ func TestFaultsAreToldAtTheirWord(t *testing.T) {
 		{"--local 10.0.0.1 --mssfix 1400 mut", []string{`t:1:32: --mssfix: "mut" is neither mtu nor fixed`}},
 		{"--local 10.0.0.1 --offload no", []string{`t:1:28: --offload: "no" is neither on nor off`}},
 		{"--local 10.0.0.1 --local 10.0.0.2", []string{"t:1:18: --local is given twice"}},
-		{"--local 10.0.0.1 --cipher AES-256-CBC --secret no/static.key 1 --shaper 1200", []string{"t:1:48: --secret: read no/static.key: no such file", "t:1:64: --shaper: it changes"}},
+		{"--local 10.0.0.1 --cipher AES-256-CBC --secret no/static.key 1 --passtos", []string{"t:1:48: --secret: read no/static.key: no such file", "t:1:64: --passtos: it changes"}},
 		{"--local 10.0.0.1 --fragment 67", []string{`t:1:29: --fragment: "67" is not a number from 68 to 65535`}},
 		{"--local 10.0.0.1 --fragment 1300 mut", []string{`t:1:34: --fragment: "mut" is not mtu`}},
 		{"--local 10.0.0.1 --fragment 79 mtu", []string{"t:1:18: --fragment: 79 is too small: a frame goes in 32 packets at the most, for which --tun-mtu 1500 and the keys need 80"}},
@@ -183,6 +183,7 @@ func TestFaultsAreToldAtTheirWord(t *testing.T) {
 		{"--local 10.0.0.1 --inactive 10 x", []string{`t:1:32: --inactive: "x" is not a number`}},
 		{"--local 10.0.0.1 --explicit-exit-notify 6", []string{`t:1:41: --explicit-exit-notify: "6" is not a number from 0 to 5`}},
 		{"--local 10.0.0.1 --proto tcp-server --explicit-exit-notify", []string{"t:1:37: --explicit-exit-notify: over TCP the peer notices anyway"}},
+		{"--local 10.0.0.1 --shaper 99", []string{`t:1:27: --shaper: "99" is not a number from 100 to 100000000`}},
 		{"--local 10.0.0.1 --mode server", []string{"t:1:25: --mode: only p2p"}},
 		{"--local 10.0.0.1 --socket-flags TCP_CORK", []string{"t:1:33: --socket-flags:"}},
 		{"--local 10.0.0.1 stray", []string{`t:1:18: unknown option "stray"`}},

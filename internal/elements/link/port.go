@@ -31,6 +31,7 @@ type circuit struct {
 
 	talker sync.WaitGroup
 	end    context.CancelFunc // of the talker
+	over   <-chan struct{}    // closed with it: frames flow over it no more
 	leave  atomic.Bool        // it is to say goodbye at its end
 	left   chan struct{}      // closed when the port's reader has gone over to another
 }
@@ -74,6 +75,7 @@ type port struct {
 	circuit  atomic.Pointer[circuit]
 	// What the sockets have carried, in bytes of packets.
 	received, sent atomic.Uint64
+	shaper         atomic.Pointer[shaper] // nil: packets go out as they come
 
 	mu      sync.Mutex
 	changed sync.Cond // circuit or end
@@ -103,6 +105,9 @@ var frameLists = spare.New(func() *frameList { return new(frameList) })
 func newPort(c *config, log *slog.Logger) *port {
 	p := &port{maxFrame: ethernet.FrameLen(c.mtu), mssfix: c.mssfixOrDefault(), log: log}
 	p.changed.L = &p.mu
+	if c.shaper > 0 {
+		p.shaper.Store(newShaper(c.shaper))
+	}
 	return p
 }
 
@@ -193,7 +198,7 @@ func (p *port) WriteFrames(frames []ethernet.Frame) error {
 		return p.ended()
 	}
 	p.clamp(c, frames)
-	if err := p.send(c, frames); err != nil {
+	if err := p.pace(c, frames); err != nil {
 		c.fail(err)
 		return p.ended()
 	}
@@ -224,6 +229,9 @@ func (p *port) send(c *circuit, frames []ethernet.Frame) (err error) {
 // sendBeside sends a packet that is no frame's. What cannot be sent is lost like any
 // packet; that the socket is gone is the reader's to notice.
 func (p *port) sendBeside(c *circuit, packet []byte, to netip.AddrPort) error {
+	if s := p.shaper.Load(); s != nil { // at the end of the circuit nothing waits
+		s.turn([]ethernet.Frame{{Data: packet}}, c.conn.Overhead(), c.over)
+	}
 	err := c.conn.Send(packet, to)
 	if err == nil {
 		p.sent.Add(uint64(len(packet)))

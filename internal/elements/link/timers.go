@@ -6,9 +6,11 @@ import (
 
 	"tmelink/internal/element"
 	"tmelink/internal/openvpn"
+	"tmelink/internal/openvpn/controlchannel"
 )
 
-// timerOptions are the words that say when a link pings, restarts and ends.
+// timerOptions are the words that say when a link pings, restarts and ends, and how
+// fast it sends.
 func (c *config) timerOptions() []element.Option {
 	t := &c.timers
 	silence := func(ends bool) func(element.Values) error {
@@ -36,6 +38,11 @@ func (c *config) timerOptions() []element.Option {
 				if v.Has(0) {
 					c.exitNotify, err = v.Int(0, 0, openvpn.MaxGoodbyes)
 				}
+				return err
+			}},
+		{Name: "--shaper", Values: "BYTES-PER-SECOND", Doc: "Send no more than so many bytes a second, 100 to 100000000: of all packets, with the headers of IP and UDP or TCP, none counted for less than 100 bytes. Frames wait for their turn. What goes at once after a pause is what 5 milliseconds carry, and one packet.",
+			Set: func(v element.Values) (err error) {
+				c.shaper, err = v.Int(0, controlchannel.MinShaper, controlchannel.MaxShaper)
 				return err
 			}},
 	}

@@ -2,7 +2,6 @@ package link
 
 import (
 	"errors"
-	"fmt"
 	"net"
 	"strings"
 	"testing"
@@ -13,12 +12,6 @@ import (
 )
 
 var occExit = occRequest[:16] + "\x06"
-
-// toSocket starts a link whose peer is a socket of the test's.
-func toSocket(t *testing.T, words string) (*testLink, *net.UDPConn) {
-	peer := socket(t, "127.0.0.1:0")
-	return start(t, fmt.Sprintf("--local 127.0.0.1 --lport 0 --remote 127.0.0.1 %d ", portOf(peer.LocalAddr()))+words), peer
-}
 
 // expectEnd waits until a link has ended as an option asks for.
 func (l *testLink) expectEnd(option string) {

@@ -34,7 +34,7 @@ var refusedWords = map[string]string{
 		remote-cert-eku remote-cert-ku ns-cert-type verify-hash x509-track
 		x509-username-field use-prediction-resistance test-crypto`,
 	notHere:    `tls-cipher tls-ciphersuites tls-groups ecdh-curve`,
-	notYetWire: `compress comp-lzo comp-noadapt shaper passtos multihome tun-mtu-extra client-nat`,
+	notYetWire: `compress comp-lzo comp-noadapt passtos multihome tun-mtu-extra client-nat`,
 	notYetPath: `port-share`,
 	notServer: `server server-bridge server-ipv6 pull-filter push push-continuation push-peer-info
 		push-remove push-reset client-config-dir client-connect client-crresponse client-disconnect

@@ -98,7 +98,7 @@ func FuzzValues(f *testing.F) {
 func FuzzSettings(f *testing.F) {
 	f.Add("ping 10,ping-restart 120,peer-id 5,cipher AES-256-GCM,route-gateway 10.8.0.1,ifconfig 10.8.0.6 255.255.255.0")
 	f.Add("route 10.0.0.0 255.0.255.0 vpn_gateway -1,route-ipv6 ::/0 fe80::1%eth0 9,dhcp-option DNS ::1,tun-mtu 1500")
-	f.Add("ping-exit 5,inactive 60 1000,session-timeout 9,ping-timer-rem,explicit-exit-notify 2")
+	f.Add("ping-exit 5,inactive 60 1000,session-timeout 9,ping-timer-rem,explicit-exit-notify 2,shaper 1000")
 	f.Add("protocol-flags cc-exit tls-ekm dyn-tls-crypt,key-derivation tls-ekm,route-metric 3,dhcp-option DOMAIN x")
 	f.Fuzz(func(t *testing.T, reply string) {
 		s, err := parseSettings(reply)
@@ -107,7 +107,7 @@ func FuzzSettings(f *testing.F) {
 		}
 		n := s.Network
 		if s.peerID > 0xffffff || n.MTU < 0 || n.MTU > 65535 || s.Ping < -1 || s.Silence < -1 || s.Inactive < -1 || s.SessionTimeout < -1 ||
-			s.ExitNotify < -1 {
+			s.ExitNotify < -1 || s.Shaper != 0 && (s.Shaper < MinShaper || s.Shaper > MaxShaper) {
 			t.Fatalf("%+v", s)
 		}
 		if n.Addr4.IsValid() && !n.Addr4.Addr().Is4() || n.Addr6.IsValid() && !n.Addr6.Addr().Is6() {

@@ -220,7 +220,7 @@ func TestPullFromPeer(t *testing.T) {
 }
 
 func TestSettings(t *testing.T) {
-	s, err := parseSettings(",ping 10,ping-exit 9,ping-restart 120,inactive 600 100000,session-timeout 86400,ping-timer-rem,explicit-exit-notify 3,peer-id 5,cipher AES-256-GCM,route-gateway 10.8.0.1,topology subnet,persist-tun," +
+	s, err := parseSettings(",ping 10,ping-exit 9,ping-restart 120,inactive 600 100000,session-timeout 86400,ping-timer-rem,explicit-exit-notify 3,shaper 5000,peer-id 5,cipher AES-256-GCM,route-gateway 10.8.0.1,topology subnet,persist-tun," +
 		"ifconfig 10.8.0.6 255.255.255.0,tun-mtu 1400,ifconfig-ipv6 fd00::6/64 fd00::1,route-ipv6-gateway fd00::1,route-metric 50," +
 		"route 10.1.0.0 255.255.0.0,route 10.2.0.9,route 10.3.0.0 255.255.255.0 10.8.0.77 9,route 1.2.3.4 255.255.255.255 net_gateway,route-ipv6 fd01::/48," +
 		"dhcp-option DNS 10.8.0.1,dhcp-option DNS6 fd00::53,dhcp-option DOMAIN lab.example,dhcp-option WINS 10.8.0.2,setenv X y,redirect-gateway def1")
@@ -229,7 +229,7 @@ func TestSettings(t *testing.T) {
 	}
 	want := Settings{
 		Ping: 10 * time.Second, Silence: 120 * time.Second, KnownOnly: true, Inactive: 10 * time.Minute, InactiveBytes: 100000,
-		SessionTimeout: 24 * time.Hour, ExitNotify: 3,
+		SessionTimeout: 24 * time.Hour, ExitNotify: 3, Shaper: 5000,
 		Network: ethernet.Network{
 			Addr4: netip.MustParsePrefix("10.8.0.6/24"), Addr6: netip.MustParsePrefix("fd00::6/64"), MTU: 1400,
 			Routes: []ethernet.Route{
@@ -257,7 +257,7 @@ func TestSettings(t *testing.T) {
 		}
 	}
 	for _, odd := range []string{"route", "route x", "route 10.0.0.0 255.0.255.0", "route 10.0.0.0", "ifconfig 10.0.0.1", "ifconfig 10.0.0.1 10.0.0.2", "ifconfig fd00::1 fd00::2",
-		"ifconfig-ipv6 10.0.0.1/8", "route-ipv6 fd00::", "route-ipv6 fd00::/8 nobody", "dhcp-option", "dhcp-option DNS", "route-gateway dhcp", "route-metric x", "hash-size 1"} {
+		"ifconfig-ipv6 10.0.0.1/8", "route-ipv6 fd00::", "route-ipv6 fd00::/8 nobody", "dhcp-option", "dhcp-option DNS", "route-gateway dhcp", "route-metric x", "shaper 99", "shaper 100000001", "shaper", "hash-size 1"} {
 		s, err := parseSettings(odd)
 		if err != nil || len(s.Ignored) == 0 || s.Network.Addr4.IsValid() || len(s.Network.Routes) > 0 {
 			t.Errorf("%q: %+v, %v", odd, s, err)

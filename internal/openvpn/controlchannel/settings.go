@@ -20,9 +20,17 @@ type Settings struct {
 	InactiveBytes  uint64
 	SessionTimeout time.Duration
 	ExitNotify     int // attempts; below 0: not said
+	Shaper         int // bytes a second; 0: not said
 	Network        ethernet.Network
 	Ignored        []string // what the server says that a link does not do
 }
+
+// MinShaper and MaxShaper bound the values of --shaper, in bytes a second (SHAPER_MIN
+// and SHAPER_MAX in OpenVPN's shaper.h).
+const (
+	MinShaper = 100
+	MaxShaper = 100_000_000
+)
 
 // settings are Settings together with what the channel itself does.
 type settings struct {
@@ -96,6 +104,12 @@ func (s *settings) take(name string, values []string) (done bool, err error) {
 	case "explicit-exit-notify":
 		s.ExitNotify, err = strconv.Atoi(orElse(value(0), "1"))
 		s.ExitNotify = max(s.ExitNotify, 0)
+	case "shaper":
+		n, err := strconv.Atoi(value(0))
+		if err != nil || n < MinShaper || n > MaxShaper {
+			return false, nil
+		}
+		s.Shaper = n
 	case "cipher":
 		s.cipher = value(0)
 	case "auth-token":
