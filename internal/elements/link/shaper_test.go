@@ -212,7 +212,7 @@ func TestShaperOfTheServer(t *testing.T) {
 // Neither a link without a shaper nor one that has its turn at once pays for it in memory.
 func TestUnshapedLinkAllocatesNothing(t *testing.T) {
 	p := newPort(&config{mtu: 1500}, slog.New(slog.DiscardHandler))
-	c := newCircuit()
+	c := newCircuit(way{})
 	c.session, _ = openvpn.NewSession(openvpn.Config{Options: openvpn.Options{MTU: 1500}, Dropped: &p.counters.Read, Unsent: &p.counters.Write}, time.Now())
 	c.conn = nowhere{}
 	p.publish(c)
@@ -237,4 +237,5 @@ func (nowhere) SetPeer(netip.AddrPort)            {}
 func (nowhere) Framing() int                      { return 0 }
 func (nowhere) Overhead() int                     { return 28 }
 func (nowhere) PathMTU() int                      { return 0 }
+func (nowhere) Interrupt()                        {}
 func (nowhere) Close() error                      { return nil }
