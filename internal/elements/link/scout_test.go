@@ -15,7 +15,6 @@ func TestFallBackAndReturn(t *testing.T) {
 	serverWords, clientWords := identities(t)
 	for name, words := range map[string][2]string{"plain": {}, "tls": {serverWords, clientWords}} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			udp, tcp := freePort(t), freePort(t)
 			overTCP := start(t, fmt.Sprintf("--dev tap --local 127.0.0.1 --lport %d --proto tcp-server --keepalive 1 4", tcp)+words[0])
 			client := start(t, fmt.Sprintf("--dev tap --nobind --remote 127.0.0.1 %d udp --remote 127.0.0.1 %d tcp-client --connect-timeout 1 --keepalive 1 2 --remote-return 1", udp, tcp)+words[1])
