@@ -3,45 +3,17 @@ package link
 import (
 	"fmt"
 	"net"
-	"os"
-	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"tmelink/internal/nstest"
+	"tmelink/internal/proxytest"
 )
 
-// The user of every proxy here, as crypt(3) and, for digest, as RFC 7616's H(A1) of
-// the realm "links" would have him.
-const (
-	proxyUser     = "user"
-	proxyPassword = "opensesame"
-	proxyCrypt    = "$1$tmelink$1qI5FvhD0JuYHZqWvBil31"
-)
-
-// proxyDir is a directory that programs which give up root can read, too, with files
-// of the names and contents given, and the user's in "login".
-func proxyDir(t *testing.T, files map[string]string) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "proxy")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	os.Chmod(dir, 0o755)
-	put := func(name, text string) {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(strings.ReplaceAll(text, "DIR", dir)), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	put("login", proxyUser+"\n"+proxyPassword+"\n")
-	put("wrong", proxyUser+"\nguessed\n")
-	for name, text := range files {
-		put(name, text)
-	}
-	return dir
+// starter is a proxytest.Starter for the namespace that the tests run in.
+func starter(t *testing.T) proxytest.Starter {
+	return func(name string, args ...string) *nstest.Process { return nstest.Start(t, name, args...) }
 }
 
 // awaitPort waits until somebody listens.
@@ -58,91 +30,32 @@ func awaitPort(t *testing.T, p *nstest.Process, address string) {
 	}
 }
 
-// startTinyproxy starts one at 127.0.4.1 port 8888, and gives its directory.
+// startTinyproxy starts one at 127.0.4.1 port 8888, and gives its folder.
 func startTinyproxy(t *testing.T, more string) string {
 	t.Helper()
-	nstest.Need(t, "tinyproxy")
-	dir := proxyDir(t, map[string]string{"conf": "Port 8888\nListen 127.0.4.1\nTimeout 600\nMaxClients 20\n" + more + "\n"})
-	awaitPort(t, nstest.Start(t, "tinyproxy", "-d", "-c", dir+"/conf"), "127.0.4.1:8888")
+	dir, p := proxytest.Tinyproxy(t, starter(t), "127.0.4.1", 8888, more)
+	awaitPort(t, p, "127.0.4.1:8888")
 	return dir
 }
 
 // startSquid starts one at 127.0.4.2 port 3128.
 func startSquid(t *testing.T, more string) string {
 	t.Helper()
-	nstest.Need(t, "squid")
-	dir := proxyDir(t, map[string]string{
-		"basic":  proxyUser + ":" + proxyCrypt + "\n",
-		"digest": proxyUser + ":" + proxyPassword + "\n",
-		"ntlm":   ntlmHelper,
-		"conf": `http_port 127.0.4.2:3128
-visible_hostname squid
-pid_filename none
-access_log none
-cache_store_log none
-cache_log /dev/null
-pinger_enable off
-cache deny all
-shutdown_lifetime 0 seconds
-` + more + `
-http_access deny all
-`})
-	awaitPort(t, nstest.Start(t, "squid", "-N", "-d", "1", "-f", dir+"/conf"), "127.0.4.2:3128")
+	dir, p := proxytest.Squid(t, starter(t), "127.0.4.2", 3128, more)
+	awaitPort(t, p, "127.0.4.2:3128")
 	return dir
 }
 
-// ntlmHelper is squid's for NTLM: it says a challenge, and believes any answer. Those
-// from Debian know version 1 alone.
-const ntlmHelper = `while read -r kind token; do
-	case $kind in
-	YR) echo "TT TlRMTVNTUAACAAAAAAAAADAAAAABAogAMDEyMzQ1NjcAAAAAAAAAAAoACgAwAAAAAgACAEQAAAAAAA==" ;;
-	KK) echo "AF user" ;;
-	esac
-done
-`
-
-const squidUsers = `
-acl users proxy_auth REQUIRED
-http_access allow users`
-
-// danteDir makes a directory for runDante at an address, port 1080. With a method of
-// username it knows the user by a password file of its own; and it alone knows where
-// peer.example is.
+// danteDir makes a folder for runDante at an address, port 1080.
 func danteDir(t *testing.T, addr, method string) string {
 	t.Helper()
-	nstest.Need(t, "danted", "unshare")
-	accounts, err := os.ReadFile("/etc/passwd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return proxyDir(t, map[string]string{
-		"passwd": string(accounts) + proxyUser + ":x:42424:65534::/nonexistent:/bin/false\n",
-		"shadow": proxyUser + ":" + proxyCrypt + ":19000:0:99999:7:::\n",
-		"hosts":  "127.0.0.1 localhost peer.example\n",
-		"conf": fmt.Sprintf(`logoutput: stderr
-internal: %s port = 1080
-external: %s
-clientmethod: none
-socksmethod: %s
-user.privileged: root
-user.unprivileged: nobody
-client pass { from: 0/0 to: 0/0 }
-socks pass { from: 0/0 to: 0/0 }
-`, addr, addr, method)})
+	return proxytest.Dante{Internal: addr, External: addr, Port: 1080, Method: method}.Folder(t)
 }
 
-// runDante starts one, and gives what ends it: its processes outlive each other, so that
-// they have a process namespace, which dies with its first process. That is the shell:
-// danted, which changes its user, would not be killed together with unshare.
+// runDante starts one, and gives what ends it.
 func runDante(t *testing.T, dir, addr string) (end func()) {
 	t.Helper()
-	mounts := ""
-	for _, file := range []string{"passwd", "shadow", "hosts"} {
-		mounts += fmt.Sprintf("mount --bind %s/%s /etc/%[2]s && ", dir, file)
-	}
-	p := nstest.Start(t, "unshare", "-m", "-p", "--fork", "--kill-child", "sh", "-c", mounts+"danted -f "+dir+"/conf; exit")
-	end = func() { p.Signal(syscall.SIGKILL) }
-	t.Cleanup(end)
+	p, end := proxytest.RunDante(t, starter(t), dir)
 	awaitPort(t, p, net.JoinHostPort(addr, "1080"))
 	return end
 }
@@ -169,7 +82,7 @@ func goesThrough(t *testing.T, n int, proto, at, words string) {
 				t.Errorf("status %q", status)
 			}
 			for _, text := range []string{s.log.String(), s.status()} {
-				if strings.Contains(text, proxyPassword) {
+				if strings.Contains(text, proxytest.Password) {
 					t.Errorf("the password is told: %s", text)
 				}
 			}
@@ -196,7 +109,7 @@ func TestThroughTinyproxy(t *testing.T) {
 		isRefused(t, "--proto tcp-client "+at, "the HTTP proxy refuses: ")
 	})
 	t.Run("basic", func(t *testing.T) {
-		dir := startTinyproxy(t, "BasicAuth "+proxyUser+" "+proxyPassword)
+		dir := startTinyproxy(t, proxytest.BasicAuth)
 		goesThrough(t, 42, "tcp", "127.0.4.11", at+dir+"/login")
 		goesThrough(t, 44, "tcp", "127.0.4.11", at+"auto --http-proxy-user-pass "+dir+"/login")
 		isRefused(t, "--proto tcp-client "+at+dir+"/wrong", "the HTTP proxy refuses")
@@ -207,26 +120,24 @@ func TestThroughTinyproxy(t *testing.T) {
 func TestThroughSquid(t *testing.T) {
 	needOpenVPN(t)
 	const at = "--http-proxy 127.0.4.2 3128 "
-	const basic = "auth_param basic program /usr/lib/squid/basic_ncsa_auth DIR/basic\n"
-	const digest = "auth_param digest program /usr/lib/squid/digest_file_auth DIR/digest\nauth_param digest realm links\n"
 	t.Run("open", func(t *testing.T) {
 		startSquid(t, "http_access allow all")
 		goesThrough(t, 50, "tcp", "127.0.4.12", at)
 		isRefused(t, "--proto tcp-client "+at, "503 Service Unavailable")
 	})
 	t.Run("basic", func(t *testing.T) {
-		dir := startSquid(t, basic+squidUsers)
+		dir := startSquid(t, proxytest.SquidBasic+proxytest.SquidUsers)
 		goesThrough(t, 52, "tcp", "127.0.4.12", at+dir+"/login basic --http-proxy-option VERSION 1.1 --http-proxy-option AGENT tests")
 		isRefused(t, "--proto tcp-client "+at+dir+"/wrong", "refuses the name and password (basic)")
 		isRefused(t, "--proto tcp-client "+at+"auto-nct --http-proxy-user-pass "+dir+"/login", "which auto-nct forbids")
 	})
 	t.Run("digest", func(t *testing.T) {
-		dir := startSquid(t, digest+squidUsers)
+		dir := startSquid(t, proxytest.SquidDigest+proxytest.SquidUsers)
 		goesThrough(t, 54, "tcp", "127.0.4.12", at+dir+"/login digest")
 		isRefused(t, "--proto tcp-client "+at+dir+"/wrong digest", "refuses the name and password (digest)")
 	})
 	t.Run("digest before basic", func(t *testing.T) {
-		dir := startSquid(t, basic+digest+squidUsers)
+		dir := startSquid(t, proxytest.SquidBasic+proxytest.SquidDigest+proxytest.SquidUsers)
 		goesThrough(t, 56, "tcp", "127.0.4.12", at+"auto-nct --http-proxy-user-pass "+dir+"/login")
 	})
 	t.Run("forbidden", func(t *testing.T) {
@@ -234,7 +145,7 @@ func TestThroughSquid(t *testing.T) {
 		isRefused(t, "--proto tcp-client "+at, "the HTTP proxy refuses: \\\"403 Forbidden\\\"; many proxies allow CONNECT to port 443 alone")
 	})
 	t.Run("NTLM", func(t *testing.T) {
-		dir := startSquid(t, "auth_param ntlm program /bin/sh DIR/ntlm\n"+squidUsers)
+		dir := startSquid(t, proxytest.SquidNTLM+proxytest.SquidUsers)
 		goesThrough(t, 58, "tcp", "127.0.4.12", at+dir+"/login ntlm")
 	})
 }
