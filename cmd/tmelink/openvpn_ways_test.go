@@ -120,7 +120,7 @@ func waysDuo(t *testing.T, keys string, between *nstest.Host, n int, proxied boo
 // meetByWay starts both ends of a case, and pings and transfers both ways.
 func (e *duo) meetByWay(t *testing.T, c keyCase, n int, words string) {
 	t.Helper()
-	const size = 5_000_000
+	const size = 2_000_000
 	at := fmt.Sprintf("192.168.0.%d", n)
 	e.peer = e.hosts[1].Start("openvpn", append([]string{"--cd", e.keys, "--dev", "tap0", "--lladdr", "02:00:00:00:00:02",
 		"--ifconfig", "10.0.77.2", "255.255.255.0", "--local", at, "--verb", "3"}, c.options(t, e.keys, false)...)...)
@@ -130,7 +130,7 @@ func (e *duo) meetByWay(t *testing.T, c keyCase, n int, words string) {
 		"link0 at tap0: tme/host/openvpn/socket/link --dev tap --nobind --remote "+at+" --connect-retry 1 1 "+
 			words+" "+strings.Join(c.options(t, e.keys, true), " ")))
 	e.expectAnswer(t, 60*time.Second)
-	e.hosts[0].Run("ping", "-c", "3", "-i", "0.2", "-W", "5", "-s", "1400", "10.0.77.2")
-	e.hosts[1].Run("ping", "-c", "3", "-i", "0.2", "-W", "5", "-s", "1400", "10.0.77.1")
+	e.hosts[0].Run("ping", "-c", "2", "-i", "0.2", "-W", "5", "-s", "1400", "10.0.77.2")
+	e.hosts[1].Run("ping", "-c", "2", "-i", "0.2", "-W", "5", "-s", "1400", "10.0.77.1")
 	carry(t, e.hosts[0], e.hosts[1], size, 30*time.Second)
 }

@@ -16,7 +16,8 @@ import (
 const transferSeed = 77
 
 // tcpServe is a program: it sends SIZE pseudo-random bytes to everyone who
-// connects to ADDR.
+// connects to ADDR; with a FILE, only the first half at once, and what then only
+// trickles until there is that file.
 func tcpServe() {
 	l, err := net.Listen("tcp", os.Args[1])
 	must(err)
@@ -28,8 +29,29 @@ func tcpServe() {
 		must(err)
 		go func() {
 			defer c.Close()
-			io.Copy(c, io.LimitReader(source(), int64(size)))
+			from := source()
+			if len(os.Args) > 3 {
+				size -= trickle(c, from, size, os.Args[3])
+			}
+			io.CopyN(c, from, int64(size))
 		}()
+	}
+}
+
+// trickle sends half of size bytes, and then a thousand of them now and then, but never
+// all, until there is a file. It gives how many it has sent.
+func trickle(to io.Writer, from io.Reader, size int, file string) (sent int) {
+	sent = size / 2
+	io.CopyN(to, from, int64(sent))
+	fmt.Println("halfway")
+	for ; ; time.Sleep(10 * time.Millisecond) {
+		if _, err := os.Stat(file); err == nil {
+			return sent
+		}
+		if size-sent > 1000 {
+			io.CopyN(to, from, 1000)
+			sent += 1000
+		}
 	}
 }
 
