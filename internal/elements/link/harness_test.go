@@ -51,7 +51,7 @@ func build(t testing.TB, text string) *testLink {
 	}
 	l := &testLink{t: t, log: &nstest.Buffer{}}
 	args, _ := argsOf(text)
-	log := slog.New(slog.NewTextHandler(l.log, nil)).With("machine", "m", "element", "link0")
+	log := slog.New(slog.NewTextHandler(l.log, &slog.HandlerOptions{Level: slog.LevelDebug})).With("machine", "m", "element", "link0")
 	elem, err := typ.New(element.Env{Machine: "m", Name: "link0", Log: log}, args)
 	if err != nil {
 		t.Fatalf("%s: %v", text, err)
@@ -165,6 +165,17 @@ func (l *testLink) wait() {
 	if err := l.elem.(element.Waiter).Wait(ctx); err != nil {
 		l.t.Fatalf("wait: %v\n%s", err, l.log)
 	}
+}
+
+// told is what a user sees of the log.
+func (l *testLink) told() string {
+	var b strings.Builder
+	for line := range strings.Lines(l.log.String()) {
+		if !strings.Contains(line, "level=DEBUG") {
+			b.WriteString(line)
+		}
+	}
+	return b.String()
 }
 
 func (l *testLink) status() string { return l.elem.(element.Reporter).Status() }

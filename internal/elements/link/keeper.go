@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"time"
 
@@ -18,12 +19,15 @@ import (
 func (l *Link) keep(o *opening) {
 	for connected := false; ; {
 		l.setState(l.waiting(o.way), nil, 0)
+		o.level = l.failures.level(slog.LevelInfo)
 		c, err := o.connect(l.ctx)
 		if err != nil && l.ctx.Err() == nil {
-			l.log.Warn("no connection", "err", err)
+			l.failures.note(err, time.Now())
+			l.log.Log(l.ctx, l.failures.level(slog.LevelWarn), "no connection", "err", err)
 		}
 		for err == nil { // a better way may follow at once
 			connected = true
+			l.failures.known = false
 			if c, err = l.serve(c); err == nil {
 				l.tour.goTo(c.way, c.conn.Peer())
 			}
@@ -136,6 +140,7 @@ func (l *Link) notice(c *circuit) {
 func (l *Link) noteArrival(c *circuit) {
 	if c.session.Spoken() && (!l.config.security.keyed() || c.agreed.Load()) {
 		l.tour.arrived(c.conn.Peer())
+		l.failures = failures{}
 	}
 }
 
@@ -400,7 +405,7 @@ func (l *Link) reopen(ctx context.Context) *opening {
 			return nil
 		}
 		if said == "" {
-			l.log.Info("next attempt", "pause", pause)
+			l.log.Log(ctx, l.failures.level(slog.LevelInfo), "next attempt", "pause", pause)
 		}
 		if !sleep(ctx, pause) {
 			return nil

@@ -93,6 +93,7 @@ type Link struct {
 
 	strangers map[netip.Addr]struct{} // logged already; the keeper's
 	went      *way                    // by the last circuit; the keeper's
+	failures  failures                // to reach the peer; the keeper's
 	failing   occasion.Occasion       // of log lines on negotiations; the talker's
 
 	mu    sync.Mutex

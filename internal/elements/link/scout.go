@@ -32,14 +32,16 @@ func (l *Link) scout(c *circuit) (found <-chan *circuit, stop func()) {
 	results := make(chan *circuit)
 	var searching sync.WaitGroup
 	searching.Go(func() {
-		for said := ""; sleep(ctx, l.config.lookAgain); {
+		var failures failures
+		for sleep(ctx, l.config.lookAgain) {
 			for _, w := range better {
 				next, err := l.explore(ctx, w)
+				if ctx.Err() != nil && err != nil {
+					return
+				}
 				if err != nil {
-					if text := err.Error(); text != said && ctx.Err() == nil {
-						said = text
-						l.log.Info("a better way does not work yet", "way", w, "err", err, "again", l.config.lookAgain)
-					}
+					failures.note(fmt.Errorf("%v: %w", w, err), time.Now())
+					l.log.Log(ctx, failures.level(slog.LevelInfo), "a better way does not work yet", "way", w, "err", err, "again", l.config.lookAgain)
 					continue
 				}
 				select {
