@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"sync"
@@ -44,6 +45,8 @@ type Relayed struct {
 	ended   atomic.Pointer[error] // of the connection
 
 	strangers occasion.Occasion // the reader's
+	changing  sync.Mutex
+	changes   occasion.Occasion // under changing
 }
 
 // relayedPeer is a peer and the header of datagrams for it; it has no address as long
@@ -75,7 +78,7 @@ func Associate(ctx context.Context, c RelayedConfig) (*Relayed, error) {
 		conn.Close()
 		return nil, way.explain(c.Remote, err)
 	}
-	r := &Relayed{relay: relay, config: c, asked: way.conn, strangers: occasion.New(3, time.Minute)}
+	r := &Relayed{relay: relay, config: c, asked: way.conn, strangers: occasion.New(3, time.Minute), changes: occasion.New(6, 10*time.Second)}
 	r.peer.Store(&relayedPeer{c.Remote.Addr(), proxy.AppendHeader(nil, c.Remote)})
 	udp := c.UDP
 	for _, route := range c.Proxy {
@@ -97,19 +100,24 @@ func Associate(ctx context.Context, c RelayedConfig) (*Relayed, error) {
 	return r, nil
 }
 
-// errRelayEnded is the end of a Relayed by the proxy.
-var errRelayEnded = errors.New("the SOCKS proxy has ended the relay of datagrams")
+// errRelayEnded and errRelayTalks are the ends of a Relayed by the proxy.
+var (
+	errRelayEnded = errors.New("the SOCKS proxy has ended the relay of datagrams")
+	errRelayTalks = errors.New("the SOCKS proxy goes on to talk where it has nothing more to say; is it one?")
+)
 
-// await ends the socket when the connection ends. The proxy has nothing to say over it.
+// maxIdleTalk bounds what a proxy may say over a connection over which it has nothing to
+// say, in bytes.
+const maxIdleTalk = 4 << 10
+
+// await ends the socket when the connection ends, or the proxy does not leave it alone.
 func (r *Relayed) await() {
-	var b [256]byte
-	for {
-		if _, err := r.asked.Read(b[:]); err != nil {
-			r.ended.CompareAndSwap(nil, &errRelayEnded)
-			r.udp.Close()
-			return
-		}
+	why := &errRelayTalks
+	if n, _ := io.CopyN(io.Discard, r.asked, maxIdleTalk); n < maxIdleTalk {
+		why = &errRelayEnded
 	}
+	r.ended.CompareAndSwap(nil, why)
+	r.udp.Close()
 }
 
 // ReadPackets waits for what the peer has sent through the relay.
@@ -243,7 +251,12 @@ func (r *Relayed) SetPeer(addr netip.AddrPort) {
 		return
 	}
 	r.peer.Store(&relayedPeer{addr, proxy.AppendAddrHeader(nil, addr)})
-	r.config.UDP.Log.Info("peer heard through the proxy", "peer", addr)
+	r.changing.Lock()
+	n := r.changes.Due(time.Now())
+	r.changing.Unlock()
+	if n > 0 {
+		r.config.UDP.Log.Info("peer heard through the proxy", "peer", addr, "times", n)
+	}
 }
 
 // Interrupt has the reader return ErrInterrupted.

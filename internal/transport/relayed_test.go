@@ -287,12 +287,53 @@ func TestRelayedEndsWithItsConnection(t *testing.T) {
 	}
 }
 
+// Over the connection that keeps the relay a proxy may say a little, but not without end.
+func TestRelayedEndsWithATalkativeProxy(t *testing.T) {
+	peer := plain(t, "127.0.0.1:0")
+	r := newRelay(t, "127.0.0.1", nil)
+	conn, _, _ := associate(t, r, UDPConfig{}, targetOf(portOf(peer)))
+	say := func(n int) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.asked.Write(make([]byte, n))
+	}
+	say(10)
+	conn.WritePackets([][]byte{[]byte("hello")})
+	receive(t, peer)
+	peer.WriteToUDPAddrPort([]byte("good"), portOf(r.peers))
+	gather(t, conn, 1)
+	say(maxIdleTalk)
+	if _, err := conn.ReadPackets(); err != errRelayTalks {
+		t.Errorf("the reader gets %v", err)
+	}
+}
+
+// Whoever floats can make a line in the log with each datagram: not more than a few.
+func TestRelayedTellsOfFewMoves(t *testing.T) {
+	first, second := plain(t, "127.0.0.1:0"), plain(t, "127.0.0.1:0")
+	r := newRelay(t, "127.0.0.1", nil)
+	conn, _, l := associate(t, r, UDPConfig{Float: true}, targetOf(portOf(first)))
+	conn.WritePackets([][]byte{[]byte("hello")})
+	receive(t, first)
+	for range 20 {
+		for _, from := range []*net.UDPConn{second, first} {
+			from.WriteToUDPAddrPort([]byte("it is me"), portOf(r.peers))
+			gather(t, conn, 1)
+		}
+	}
+	if n := l.count("peer heard through the proxy"); n == 0 || n > 30 {
+		t.Errorf("%d of 40 moves are logged", n)
+	}
+}
+
 func TestRelayedBatchesAllocateNothing(t *testing.T) {
 	peer := plain(t, "127.0.0.1:0")
 	r := newRelay(t, "127.0.0.1", nil)
 	conn, _, _ := associate(t, r, UDPConfig{}, targetOf(portOf(peer)))
 	batch := texts("packet %d", 40)
 	header := string(proxy.AppendAddrHeader(nil, portOf(peer)))
+	r.mu.Lock() // or what the relay allocates would count
+	defer r.mu.Unlock()
 	if n := testing.AllocsPerRun(100, func() { conn.WritePackets(batch) }); n != 0 {
 		t.Errorf("writing allocates %v times", n)
 	}

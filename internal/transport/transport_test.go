@@ -38,10 +38,12 @@ func (l *log) Write(p []byte) (int, error) {
 	return l.b.Write(p)
 }
 
-func (l *log) has(text string) bool {
+func (l *log) has(text string) bool { return l.count(text) > 0 }
+
+func (l *log) count(text string) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return strings.Contains(l.b.String(), text)
+	return strings.Count(l.b.String(), text)
 }
 
 func (l *log) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }

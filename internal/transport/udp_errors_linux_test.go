@@ -14,12 +14,6 @@ import (
 	"tmelink/internal/nstest"
 )
 
-func (l *log) count(text string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Count(l.b.String(), text)
-}
-
 const nobodyListens = "nothing listens at the peer's port"
 
 // TestUDPTellsOfAnUnreachablePort: once, with advice, and the kernel's answer to

@@ -13,6 +13,9 @@ import (
 	"tmelink/internal/openvpn"
 )
 
+// breakOff is said by a proxy that resets the connection.
+const breakOff = "reset"
+
 // badProxy is one that says something to everybody and closes, or else waits until it is
 // hung up on. It counts who has come.
 type badProxy struct {
@@ -48,7 +51,12 @@ func newBadProxy(t *testing.T, hangs bool, says string) *badProxy {
 func (p *badProxy) talk(conn net.Conn) {
 	defer conn.Close()
 	conn.Read(make([]byte, 4096)) // who connects speaks first
-	if _, err := conn.Write(p.says.Load().([]byte)); err == nil && p.hangs {
+	text := p.says.Load().([]byte)
+	if string(text) == breakOff {
+		conn.(*net.TCPConn).SetLinger(0)
+		return
+	}
+	if _, err := conn.Write(text); err == nil && p.hangs {
 		io.Copy(io.Discard, conn)
 	}
 }
@@ -74,12 +82,14 @@ func TestBadProxiesAreToldOfOnce(t *testing.T) {
 		{"rubbish for HTTP", viaHTTP, false, "SSH-2.0-OpenSSH_9.2p1\r\n", "not HTTP"},
 		{"closes at once, HTTP", viaHTTP, false, "", "has closed the connection"},
 		{"closes in the middle, HTTP", viaHTTP, false, "HTTP/1.1 200 OK\r\nVia:", "has closed the connection"},
+		{"breaks off, HTTP", viaHTTP, false, breakOff, "reset"},
 		{"hangs, HTTP", viaHTTP + "--connect-timeout 1 ", true, "", "it has not answered within 1s"},
 		{"a header of 10 MB", viaHTTP, true, header, "longer than 65536 bytes"},
 		{"a scheme that is lacking", viaHTTP + "auto --http-proxy-user-pass LOGIN ", true, "HTTP/1.1 407 No\r\nProxy-Authenticate: Negotiate\r\n\r\n", "offers negotiate; that is none"},
 		{"rubbish for SOCKS", fmt.Sprintf(viaSOCKS, "tcp-client"), false, "HTTP/1.1 400 Bad\r\n\r\n", "does not speak SOCKS version 5"},
 		{"rubbish for SOCKS, UDP", fmt.Sprintf(viaSOCKS, "udp"), false, "HTTP/1.1 400 Bad\r\n\r\n", "does not speak SOCKS version 5"},
 		{"closes in the middle, SOCKS, UDP", fmt.Sprintf(viaSOCKS, "udp"), false, "\x05", "has closed the connection"},
+		{"breaks off, SOCKS, UDP", fmt.Sprintf(viaSOCKS, "udp"), false, breakOff, "reset"},
 		{"hangs, SOCKS, UDP", fmt.Sprintf(viaSOCKS, "udp") + "--connect-timeout 1 ", true, "\x05\x00", "it has not answered within 1s"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

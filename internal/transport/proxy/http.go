@@ -182,7 +182,7 @@ func (a *answers) next() (*http.Response, error) {
 	case a.from.left == 0: // whatever a line cut off is taken for
 		return nil, errLong
 	case a.from.err != nil && !errors.Is(a.from.err, io.EOF): // it, too, may have cut off a line
-		return nil, fmt.Errorf("read the HTTP proxy's answer: %w", a.from.err)
+		return nil, fmt.Errorf("read the HTTP proxy's answer: %w", hungUp(a.from.err))
 	case a.from.err != nil && (len(a.from.begin) == 0 || strings.HasPrefix(string(a.from.begin), "HTTP/")):
 		return nil, errHungUp
 	}

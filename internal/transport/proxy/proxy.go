@@ -80,10 +80,15 @@ type Connector interface {
 // errHungUp is the end of a connection in the middle of a talk.
 var errHungUp = errors.New("the proxy has closed the connection before it gave a whole answer")
 
-// hungUp is err, in our words where it is the end of a connection.
+// hungUp is the error of a connection, in our words where it is its end, and without its
+// addresses, which who dialled knows: our port is another each time.
 func hungUp(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return errHungUp
+	}
+	var op *net.OpError
+	if errors.As(err, &op) {
+		return op.Err
 	}
 	return err
 }
