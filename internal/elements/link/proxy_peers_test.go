@@ -190,10 +190,14 @@ func TestDanteLooksUpNamesAndComesBack(t *testing.T) {
 	endDante := runDante(t, dir, addr)
 	p := startOpenVPN(t, "tap78", 78, "--proto udp --local 127.0.0.1 --port 20078")
 	tcp := startOpenVPN(t, "tap79", 79, "--proto tcp-server --local 127.0.0.1 --port 20079")
+	theirs, ours := identities(t)
+	keyed := startOpenVPN(t, "tap80", 80, "--proto udp --local 127.0.0.1 --port 20080 --dh none"+theirs)
 	s := newStation(t, "10.8.78.2", "--dev tap --nobind --remote peer.example 20078 --connect-retry 1 1 --socks-proxy "+addr)
 	other := newStation(t, "10.8.79.2", "--dev tap --nobind --proto tcp-client --remote peer.example 20079 --connect-retry 1 1 --socks-proxy "+addr)
+	private := newStation(t, "10.8.80.2", "--dev tap --nobind --remote peer.example 20080 --connect-retry 1 1 --socks-proxy "+addr+ours)
 	s.ping(p.addr, 1, 56)
 	other.ping(tcp.addr, 1, 56)
+	private.ping(keyed.addr, 1, 56)
 	endDante()
 	eventually(t, "the end of the relay", func() bool {
 		return strings.Contains(s.log.String(), "the SOCKS proxy has ended the relay of datagrams")
@@ -201,4 +205,5 @@ func TestDanteLooksUpNamesAndComesBack(t *testing.T) {
 	runDante(t, dir, addr)
 	s.ping(p.addr, 2, 56)
 	other.ping(tcp.addr, 2, 56)
+	private.ping(keyed.addr, 2, 56)
 }
