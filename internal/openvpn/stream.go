@@ -39,6 +39,10 @@ var streamBuffers = spare.New(func() *[]byte {
 // 65535.
 func NewStream(max int) *Stream { return &Stream{max: max} }
 
+// Begin puts in what has been read of the stream already; what it completes is cut
+// together with what comes next. It is called before the first Space.
+func (s *Stream) Begin(head []byte) { s.end += copy(s.Space(), head) }
+
 // Space is where the next bytes of the stream are to be put: never empty. The
 // packets that Cut gave before are lost with it.
 func (s *Stream) Space() []byte {

@@ -83,6 +83,20 @@ func TestStreamRefusesForeignLengths(t *testing.T) {
 	}
 }
 
+func TestStreamGoesOnFromItsHead(t *testing.T) {
+	packets := numbered(3, 60)
+	data := AppendStream(nil, packets)
+	for n := 1; n <= HeadLen; n++ {
+		s := NewStream(1768)
+		s.Begin(data[:n])
+		s.Rest() // nothing came yet: the head must stay
+		got, err := cut(t, s, data[n:], func() int { return 20 })
+		if err != nil || len(got) != 3 || !bytes.Equal(AppendStream(nil, got), data) {
+			t.Errorf("a head of %d bytes: %d packets, %v", n, len(got), err)
+		}
+	}
+}
+
 func TestStreamAllocatesNothing(t *testing.T) {
 	s, data := NewStream(1768), AppendStream(nil, numbered(64, 1500))
 	packets := make([][]byte, 0, 256)
