@@ -42,11 +42,7 @@ func mute(t *testing.T) netip.AddrPort {
 // A name may have an address that is silent and one that refuses; the one that
 // answers is taken all the same, and nothing is left of the others.
 func TestDialTakesTheFirstThatAnswers(t *testing.T) {
-	l, err := Listen(context.Background(), tcpConfig())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
+	l := listen(t, ListenConfig{TCPConfig: tcpConfig()})
 	refused := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.9"), l.Local().Port())
 	routes := []Route{{To: mute(t)}, {To: refused}, {To: l.Local()}}
 	conn, err := Dial(context.Background(), tcpConfig(), routes, time.Minute)

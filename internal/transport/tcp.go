@@ -32,6 +32,7 @@ type TCP struct {
 	local    netip.AddrPort
 	peer     netip.AddrPort
 	counters *ethernet.Counters
+	left     func() // nil, or to be called when it is closed
 
 	stream  *openvpn.Stream // the reader's
 	packets [][]byte
@@ -142,7 +143,15 @@ func (t *TCP) Local() netip.AddrPort  { return t.local }
 func (t *TCP) Peer() netip.AddrPort   { return t.peer }
 func (t *TCP) SetPeer(netip.AddrPort) {}
 func (t *TCP) Interrupt()             { t.conn.SetReadDeadline(longAgo) }
-func (t *TCP) Close() error           { return t.conn.Close() }
+
+// Close ends the connection. Where it was accepted, its Listener takes another.
+func (t *TCP) Close() error {
+	err := t.conn.Close()
+	if t.left != nil {
+		t.left()
+	}
+	return err
+}
 
 // CloseWrite tells the peer that nothing more comes.
 func (t *TCP) CloseWrite() error { return t.conn.CloseWrite() }
@@ -152,45 +161,6 @@ func (t *TCP) Overhead() int { return ipHeader(t.peer.Addr()) + tcpHeader + open
 
 // PathMTU: TCP cuts its stream to fit the path by itself.
 func (t *TCP) PathMTU() int { return 0 }
-
-// Listener waits for a peer's TCP connection.
-type Listener struct {
-	config TCPConfig
-	tcp    *net.TCPListener
-}
-
-// Listen opens a listening socket. Its error is a *BindError.
-func Listen(ctx context.Context, c TCPConfig) (*Listener, error) {
-	lc := net.ListenConfig{Control: c.control(false)}
-	l, err := lc.Listen(ctx, network("tcp", c.Local.Addr()), c.Local.String())
-	if err != nil {
-		bind, _ := asBindError("listen on tcp", c.Local, err)
-		return nil, bind
-	}
-	return &Listener{config: c, tcp: l.(*net.TCPListener)}, nil
-}
-
-// Accept waits for a connection from an address that allow lets in, closes any
-// other, and returns net.ErrClosed after Close.
-func (l *Listener) Accept(allow func(netip.Addr) bool) (*TCP, error) {
-	for {
-		conn, err := l.tcp.AcceptTCP()
-		if err != nil {
-			return nil, closed(err)
-		}
-		peer := addrPort(conn.RemoteAddr())
-		if allow(peer.Addr()) {
-			return newTCP(conn, l.config), nil
-		}
-		conn.Close()
-	}
-}
-
-// Local is the address that is listened on.
-func (l *Listener) Local() netip.AddrPort { return addrPort(l.tcp.Addr()) }
-
-// Close ends Accept and frees the port; connections accepted stay.
-func (l *Listener) Close() error { return l.tcp.Close() }
 
 func addrPort(a net.Addr) netip.AddrPort {
 	t, ok := a.(*net.TCPAddr)

@@ -2,11 +2,9 @@ package transport
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -15,8 +13,6 @@ import (
 	"tmelink/internal/ethernet"
 	"tmelink/internal/openvpn"
 )
-
-func anyone(netip.Addr) bool { return true }
 
 func tcpConfig() TCPConfig {
 	return TCPConfig{Local: loopback, MaxPacket: 1768, Counters: &ethernet.Counters{}, Log: (&log{}).logger()}
@@ -28,17 +24,12 @@ func tcpPairWith(t testing.TB, socket Socket) (server, client *TCP) {
 	t.Helper()
 	c := tcpConfig()
 	c.Socket = socket
-	l, err := Listen(context.Background(), c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
+	l := listen(t, ListenConfig{TCPConfig: c})
+	var err error
 	if client, err = Dial(context.Background(), c, to(l.Local()), 10*time.Second); err != nil {
 		t.Fatal(err)
 	}
-	if server, err = l.Accept(anyone); err != nil {
-		t.Fatal(err)
-	}
+	server = accept(t, l)
 	t.Cleanup(func() { client.Close(); server.Close() })
 	return server, client
 }
@@ -148,53 +139,20 @@ func TestTCPBlockedWriteIsWokenByClose(t *testing.T) {
 	}
 }
 
-func TestAcceptLetsOnlyThePeerIn(t *testing.T) {
-	l, err := Listen(context.Background(), tcpConfig())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	dial := func(local string) *net.TCPConn {
-		c, err := net.DialTCP("tcp", net.TCPAddrFromAddrPort(netip.MustParseAddrPort(local)), net.TCPAddrFromAddrPort(l.Local()))
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { c.Close() })
-		return c
-	}
-	stranger, peer := dial("127.0.0.3:0"), dial("127.0.0.2:0")
-	var asked []string
-	conn, err := l.Accept(func(a netip.Addr) bool {
-		asked = append(asked, a.String())
-		return a == netip.MustParseAddr("127.0.0.2")
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	if fmt.Sprint(asked) != "[127.0.0.3 127.0.0.2]" || conn.Peer() != addrPort(peer.LocalAddr()) {
-		t.Errorf("asked %v, accepted %v", asked, conn.Peer())
-	}
-	stranger.SetReadDeadline(time.Now().Add(10 * time.Second))
-	if _, err := stranger.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("the stranger's connection is not closed: %v", err)
-	}
-}
-
 func TestClientTakesItsPortAgain(t *testing.T) {
-	l, err := Listen(context.Background(), tcpConfig())
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	route := Route{To: l.Local()}
+	route := Route{To: addrPort(l.Addr())}
 	for range 5 {
 		conn, err := Dial(context.Background(), tcpConfig(), []Route{route}, 10*time.Second)
 		if err != nil {
 			t.Fatal(err)
 		}
 		route.Local = conn.Local()
-		server, err := l.Accept(anyone)
+		server, err := l.Accept()
 		if err != nil {
 			t.Fatal(err)
 		}

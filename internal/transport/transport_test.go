@@ -275,12 +275,8 @@ func TestBindErrorsSayWhatToDo(t *testing.T) {
 	_, err = OpenUDP(context.Background(), UDPConfig{Local: netip.MustParseAddrPort("192.0.2.1:1194"), MaxPacket: 100})
 	checkBind(t, err, "listen on udp 192.0.2.1:1194: cannot assign requested address", "--local")
 
-	l, err := Listen(context.Background(), TCPConfig{Local: loopback, MaxPacket: 100})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	_, err = Listen(context.Background(), TCPConfig{Local: l.Local(), MaxPacket: 100})
+	l := listen(t, ListenConfig{})
+	_, err = Listen(context.Background(), ListenConfig{TCPConfig: TCPConfig{Local: l.Local()}})
 	checkBind(t, err, "listen on tcp "+l.Local().String()+": address already in use", "--lport")
 	_, err = Dial(context.Background(), TCPConfig{MaxPacket: 100}, []Route{{Local: netip.MustParseAddrPort("192.0.2.1:1194"), To: l.Local()}}, time.Second)
 	checkBind(t, err, "connect from tcp 192.0.2.1:1194: cannot assign requested address", "--local")

@@ -34,6 +34,7 @@ func parse(args element.Args, dir string) (*config, error) {
 	check(c.checkRemotes())
 	check(c.checkTimers())
 	check(c.checkProxies())
+	check(c.checkPortShare())
 	if wrong == nil { // else half of what the keys are made of may be missing
 		faulty := c.checkKeys()
 		check(faulty)

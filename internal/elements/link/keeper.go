@@ -17,6 +17,7 @@ import (
 // keep makes one circuit after the other until the link is closed or there is
 // no hope left.
 func (l *Link) keep(o *opening) {
+	defer l.stopListening()
 	for connected := false; ; {
 		l.setState(l.waiting(o.way), nil, 0)
 		o.level = l.failures.level(slog.LevelInfo)
@@ -398,6 +399,7 @@ func (l *Link) sayGoodbye(c *circuit) {
 // nil when the link is closed, or when --connect-retry-max is reached.
 func (l *Link) reopen(ctx context.Context) *opening {
 	pause := l.pause()
+	l.listenAgain(ctx)
 	for said := ""; ; pause = openEvery {
 		if l.tour.exhausted(l.config.retryMax) {
 			err := fmt.Errorf("no connection after %d attempts at each remote (--connect-retry-max)", l.config.retryMax)
@@ -424,7 +426,7 @@ func (l *Link) reopen(ctx context.Context) *opening {
 	}
 }
 
-// serverPause is OpenVPN's before a tcp-server listens again
+// serverPause is OpenVPN's before a tcp-server takes another connection
 // (socket_restart_pause in its init.c).
 const serverPause = time.Second
 

@@ -91,10 +91,10 @@ type Link struct {
 	running sync.WaitGroup
 	first   chan struct{} // closed when the peer is connected for the first time
 
-	strangers map[netip.Addr]struct{} // logged already; the keeper's
-	went      *way                    // by the last circuit; the keeper's
-	failures  failures                // to reach the peer; the keeper's
-	failing   occasion.Occasion       // of log lines on negotiations; the talker's
+	listener *transport.Listener // of a tcp-server; the keeper's
+	went     *way                // by the last circuit; the keeper's
+	failures failures            // to reach the peer; the keeper's
+	failing  occasion.Occasion   // of log lines on negotiations; the talker's
 
 	mu    sync.Mutex
 	state state
@@ -122,9 +122,8 @@ func newElement(env element.Env, args element.Args) (element.Element, error) {
 	}
 	l := &Link{
 		config: c, log: env.Log, port: newPort(c, env.Log), tour: newTour(c.ways), names: transport.ResolveHost,
-		first: make(chan struct{}), strangers: map[netip.Addr]struct{}{},
-		failing: occasion.New(6, time.Minute),
-		state:   state{doing: "not started", since: time.Now()},
+		first: make(chan struct{}), failing: occasion.New(6, time.Minute),
+		state: state{doing: "not started", since: time.Now()},
 	}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	l.port.closing = l.cancel

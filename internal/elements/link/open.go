@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"slices"
 	"strings"
 	"time"
 
@@ -115,7 +114,7 @@ func (l *Link) openSocket(ctx context.Context, w way, routes []transport.Route) 
 		o.circuit.race = newRace(config.Remotes, c.security.client)
 		o.udp, err = transport.OpenUDP(ctx, config)
 	case openvpn.TCPServer:
-		o.listener, err = transport.Listen(ctx, o.tcp)
+		o.listener, err = l.listen(ctx, o.tcp)
 	}
 	if err != nil {
 		return nil, err
@@ -146,12 +145,8 @@ func (o *opening) conn(ctx context.Context) (transport.Conn, error) {
 		o.say(ctx, "link is open", "local", o.udp.Local(), "peer", peerName(o.udp.Peer()))
 		return o.udp, nil
 	case o.listener != nil:
-		// Like OpenVPN's, the listening socket is closed while a peer is
-		// connected: a second one is refused by the kernel.
-		defer o.listener.Close()
-		defer context.AfterFunc(ctx, func() { o.listener.Close() })()
 		l.log.Info("waiting for a peer to connect", "local", o.listener.Local())
-		conn, err := o.listener.Accept(func(a netip.Addr) bool { return l.admits(ctx, a) })
+		conn, err := o.listener.Accept(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -181,29 +176,7 @@ func addresses(routes []transport.Route) string {
 	return strings.Join(all, ", ")
 }
 
-// lookUpTime bounds how long a connection may wait until its address is known to
-// be the peer's or not.
-const lookUpTime = 10 * time.Second
-
-// admits says whether a tcp-server takes a connection from an address, and logs
-// each address once that it does not.
-func (l *Link) admits(ctx context.Context, from netip.Addr) bool {
-	ctx, cancel := context.WithTimeout(ctx, lookUpTime)
-	defer cancel()
-	allowed, err := l.allowed(ctx)
-	if err == nil && (allowed == nil || slices.ContainsFunc(allowed, func(a netip.Addr) bool { return transport.Matches(a, from) })) {
-		return true
-	}
-	const enough = 1000
-	if _, known := l.strangers[from]; !known && len(l.strangers) < enough {
-		l.strangers[from] = struct{}{}
-		l.log.Warn("closed the connection of another than the peer", "from", from, "peer", l.config.ways[0].host.Text, "err", err)
-	}
-	return false
-}
-
-// allowed are the addresses from which a tcp-server takes a connection, nil for
-// any.
+// allowed are the addresses from which a tcp-server takes a connection; nil: any.
 func (l *Link) allowed(ctx context.Context) ([]netip.Addr, error) {
 	w := l.config.ways[0]
 	if w.host.Text == "" {

@@ -69,6 +69,7 @@ type config struct {
 	security              security
 	keyring               keyring
 	proxy                 proxyWords
+	portShare             transport.PortShare
 	dir                   string // against which file names count
 
 	given map[string]tmesh.Word // every option that was given, well or badly, by its name
@@ -196,6 +197,7 @@ func (c *config) options() []element.Option {
 	options = append(options, c.timerOptions()...)
 	options = append(options, c.keyOptions()...)
 	options = append(options, c.proxyOptions()...)
+	options = append(options, c.shareOption())
 	options = append(options, withoutEffect()...)
 	options = append(options, refused()...)
 	return options

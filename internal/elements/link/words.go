@@ -11,7 +11,6 @@ const (
 	notYetKeys = "it is not carried out; leave it out"
 	notHere    = "which ways of TLS to use is for the library to choose, which takes the safe ones only; leave it out"
 	notYetWire = "it changes what is sent on the wire, and is not carried out by this version; leave it out at both ends"
-	notYetPath = "shared ports are not carried out by this version"
 	notServer  = "it belongs to OpenVPN's server mode; a link has one peer"
 	noDevice   = "a link has no device of its own; give it to the TAP, a tme/host/openvpn/tun/tap, that the link is connected to"
 	noRoutes   = "a link sets no routes; set them on the host, or on what the link is connected to"
@@ -35,7 +34,6 @@ var refusedWords = map[string]string{
 		x509-username-field use-prediction-resistance test-crypto`,
 	notHere:    `tls-cipher tls-ciphersuites tls-groups ecdh-curve`,
 	notYetWire: `compress comp-lzo comp-noadapt passtos multihome tun-mtu-extra client-nat`,
-	notYetPath: `port-share`,
 	notServer: `server server-bridge server-ipv6 pull-filter push push-continuation push-peer-info
 		push-remove push-reset client-config-dir client-connect client-crresponse client-disconnect
 		client-to-client ccd-exclusive client-cert-not-required verify-client-cert opt-verify duplicate-cn
