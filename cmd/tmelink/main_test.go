@@ -22,6 +22,8 @@ func TestMain(m *testing.M) {
 		"tcpfetch":  tcpFetch,
 		"tcptalk":   tcpTalk,
 		"tcplisten": tcpListen,
+		"tlsserve":  tlsServe,
+		"tlsfetch":  tlsFetch,
 	})
 }
 

@@ -2,11 +2,18 @@ package main
 
 import (
 	"bufio"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	crand "crypto/rand"
 	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"io"
+	"math/big"
 	"math/rand/v2"
 	"net"
+	"net/http"
 	"os"
 	"strconv"
 	"time"
@@ -99,6 +106,42 @@ func tcpListen() {
 	}
 	must(lines.Err())
 	fmt.Printf("%d lines, none is missing\n", n)
+}
+
+// tlsServe is a program: a web server over HTTPS at ADDR, with SIZE pseudo-random
+// bytes for everyone; at /wait it does not end.
+func tlsServe() {
+	size, err := strconv.Atoi(os.Args[2])
+	must(err)
+	private, err := ecdsa.GenerateKey(elliptic.P256(), crand.Reader)
+	must(err)
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(crand.Reader, template, template, private.Public(), private)
+	must(err)
+	l, err := tls.Listen("tcp", os.Args[1], &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: private}}})
+	must(err)
+	fmt.Println("ready")
+	must(http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/wait" {
+			http.NewResponseController(w).Flush()
+			<-r.Context().Done()
+			return
+		}
+		io.Copy(w, io.LimitReader(source(), int64(size)))
+	})))
+}
+
+// tlsFetch is tcpFetch from URL over HTTPS, whosever the certificate is.
+func tlsFetch() {
+	client := http.Client{
+		Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}, Timeout: 60 * time.Second,
+	}
+	r, err := client.Get(os.Args[1])
+	must(err)
+	sum := sha256.New()
+	n, err := io.Copy(sum, r.Body)
+	must(err)
+	fmt.Printf("%d bytes, sha256 %x\n", n, sum.Sum(nil))
 }
 
 // fetched is what tcpFetch prints after size bytes of tcpServe.
