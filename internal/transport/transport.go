@@ -3,8 +3,12 @@
 //
 // Batches of packets flow through it, as many as one system call brings or
 // takes; each socket knows its one peer and lets in nobody else. It does not
-// look into packets, retries nothing and keeps no timer: when a Conn is lost,
-// its owner makes another.
+// look into packets, and retries nothing: when a Conn is lost, its owner makes
+// another.
+//
+// A listening TCP socket may be that of several links, each with its Listener. Where
+// connections are told from those of other protocols, by the first bytes, a sharer
+// passes the others on to their server.
 package transport
 
 import (

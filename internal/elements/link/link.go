@@ -40,7 +40,10 @@ func init() {
 
 Over UDP each frame is a datagram. The link works from the start, whether the peer is there or not; without --remote it floats, and drops frames until it has heard its peer. A datagram from elsewhere than --remote is dropped, unless --float is given.
 
-Over TCP one end is the tcp-server, the other the tcp-client. The machine waits until they are connected. Afterwards a connection that breaks is made again, with OpenVPN's pauses, while the machine runs on; frames are dropped meanwhile. A tcp-server takes one peer at a time, with --remote only from that host.
+Over TCP one end is the tcp-server, the other the tcp-client. The machine waits until they are connected. Afterwards a connection that breaks is made again, with OpenVPN's pauses, while the machine runs on; frames are dropped meanwhile. A tcp-server takes one peer at a time, with --remote only from that host. Several may have the same address and port: a connection goes to the one whose --remote it comes from, else to the one without. With --port-share a web server has the port as well:
+
+    link0 at tap0: tme/host/openvpn/socket/link --dev tap --local 10.0.0.1 --port 443 --proto tcp-server --remote 10.0.0.2 --port-share 127.0.0.1 8443
+    link1 at tap1: tme/host/openvpn/socket/link --dev tap --local 10.0.0.1 --port 443 --proto tcp-server --remote 10.0.0.3
 
 Several --remote are ways to the peer, the first the best one, and may differ in their protocol; a --connection is a way with a proxy of its own. A way that stays silent (--ping-restart, --keepalive; at its beginning --connect-timeout) gives way to the next one. A link that does not go its best way looks every 20 seconds (--remote-return) whether a better one works again, and changes over. The peer has a link for each protocol, and a switch between them:
 

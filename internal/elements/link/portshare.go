@@ -14,7 +14,7 @@ import (
 
 // shareOption is the word for a port that a link shares with another server.
 func (c *config) shareOption() element.Option {
-	return element.Option{Name: "--port-share", Values: "HOST PORT [DIR]", Doc: "Pass connections to a tcp-server's port that do not begin as OpenVPN's on to the server at HOST and PORT, byte for byte: a web server, over HTTPS or HTTP, then has the same port as the link. In DIR a file tells of each of them, as long as it lasts: its name is the address and port that the server sees the connection come from, its content those of the client. Without TLS a connection that says nothing for 5 seconds is taken for the peer's. Links with the same port must have the same --port-share, or none.",
+	return element.Option{Name: "--port-share", Values: "HOST PORT [DIR]", Doc: "Pass connections to a tcp-server's port that do not begin as OpenVPN's on to the server at HOST and PORT, byte for byte: a web server, over HTTPS or HTTP, then has the same port as the link. In DIR a file tells of each of them, as long as it lasts: its name is the address and port that the server sees the connection come from, its content those of the client. A connection that says nothing for 5 seconds is taken for the peer's, but not by a --tls-server, whose peer always speaks first. Links with the same port must have the same --port-share, or none.",
 		Set: c.setPortShare}
 }
 
