@@ -301,7 +301,7 @@ func TestGatherPieces(t *testing.T) {
 // and nothing is sent twice for it.
 func TestUDPFullQueueOnTheWay(t *testing.T) {
 	ownNamespace(t)
-	run(t, "tc qdisc add dev lo root tbf rate 80mbit burst 4000 limit 20000")
+	run(t, "tc qdisc add dev lo root tbf rate 1mbit burst 4000 limit 60000")
 	receiver := plain(t, "127.0.0.1:0")
 	u, counters, _ := openUDP(t, UDPConfig{Local: loopback, Remotes: []netip.AddrPort{portOf(receiver)}})
 	const n = 400

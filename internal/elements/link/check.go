@@ -172,7 +172,7 @@ func (c *config) noteIdle(idle *[]tmesh.Word) {
 	if len(c.remotes) == 0 {
 		names = append(names, "--float", "--rport")
 	}
-	if len(c.remotes) > 0 || c.proto.tcp() || c.timers.Silence == 0 {
+	if len(c.remotes) > 0 || c.tcp() || c.timers.Silence == 0 {
 		names = append(names, "--ping-timer-rem")
 	}
 	slices.Sort(names)
