@@ -32,6 +32,18 @@ func udpPair(t testing.TB) (floating, fixed *UDP) {
 	return floating, fixed
 }
 
+// sharedPair is udpPair at a port that several share.
+func sharedPair(t testing.TB) (floating, fixed *UDP) {
+	t.Helper()
+	local := freePort(t, loopback.Addr())
+	fixed, _, _ = openUDP(t, UDPConfig{Socket: room, Remotes: []netip.AddrPort{local}})
+	openUDP(t, UDPConfig{Socket: room, Local: local, Remotes: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:9")}})
+	floating, _, _ = openUDP(t, UDPConfig{Socket: room, Local: local})
+	carry(t, fixed, floating, texts("hello", 1))
+	carry(t, floating, fixed, texts("hello", 1))
+	return floating, fixed
+}
+
 // carry brings a batch from one Conn to the other.
 func carry(t testing.TB, from, to Conn, batch [][]byte) {
 	if err := from.WritePackets(batch); err != nil {
@@ -48,8 +60,9 @@ func carry(t testing.TB, from, to Conn, batch [][]byte) {
 
 func TestBatchesAllocateNothing(t *testing.T) {
 	floating, fixed := udpPair(t)
+	shared, peer := sharedPair(t)
 	server, client := tcpPairWith(t, room)
-	for name, pair := range map[string][2]Conn{"UDP": {floating, fixed}, "TCP": {server, client}} {
+	for name, pair := range map[string][2]Conn{"UDP": {floating, fixed}, "shared UDP": {shared, peer}, "TCP": {server, client}} {
 		for _, size := range batchSizes {
 			batch := batchOf(size)
 			if n := testing.AllocsPerRun(50, func() {
@@ -64,6 +77,11 @@ func TestBatchesAllocateNothing(t *testing.T) {
 
 func BenchmarkUDPBatch(b *testing.B) {
 	floating, fixed := udpPair(b)
+	benchmarkBatch(b, fixed, floating)
+}
+
+func BenchmarkSharedUDPBatch(b *testing.B) {
+	floating, fixed := sharedPair(b)
 	benchmarkBatch(b, fixed, floating)
 }
 

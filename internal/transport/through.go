@@ -45,7 +45,7 @@ func (w *way) dial() (net.Conn, error) {
 		return nil, err
 	}
 	w.conn, w.routes = conn, w.taken(conn)
-	w.stop = context.AfterFunc(w.ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+	w.stop = context.AfterFunc(w.ctx, func() { conn.SetDeadline(longAgo) })
 	return conn, nil
 }
 

@@ -2,9 +2,11 @@ package transport
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -29,6 +31,10 @@ type UDPConfig struct {
 	// sender is. If not, the datagram is not given to the reader. It is called by
 	// the reader.
 	Introduce func(packet []byte, from netip.AddrPort) bool
+	// Recognize, where set, says whether a packet is the peer's, wherever it comes
+	// from. It is called while the port is shared, by other goroutines than the
+	// reader, and changes nothing.
+	Recognize func(packet []byte) bool
 	// TooLong, where set, is told of a packet that is not sent because it is longer
 	// than the path takes, both in bytes and with the headers of IP and UDP; mtu is 0
 	// if that is not known. It is called by the writer, once for each mtu.
@@ -39,7 +45,7 @@ type UDPConfig struct {
 	Log       *slog.Logger
 }
 
-// UDP is a Conn over a UDP socket.
+// UDP is a Conn over a UDP socket, which several may share; see udpPort.
 type UDP struct {
 	config UDPConfig
 	conn   *net.UDPConn
@@ -49,6 +55,12 @@ type UDP struct {
 	rx     receiver
 	tx     sender
 
+	port        *udpPort               // nil: nobody can ask for its port by number
+	shared      atomic.Pointer[member] // of the port, once others have joined
+	left        atomic.Bool            // Close was called
+	interrupted atomic.Bool            // the reader is to return
+	receiving   sync.Mutex             // held by the reader of a socket that is not shared
+
 	joined    bool         // datagrams may come joined
 	settled   bool         // settle was called; the reader's
 	connected atomic.Bool  // the kernel knows the peer
@@ -56,8 +68,7 @@ type UDP struct {
 	reporting sync.Mutex
 	reports   occasion.Occasion // under reporting
 
-	dropping sync.Mutex // held while the kernel is asked what it has dropped
-	dropped  uint32     // what it said last
+	drops *kernelDrops // of the socket
 
 	strangers occasion.Occasion // the reader's
 	oversized occasion.Occasion // the reader's
@@ -67,10 +78,12 @@ type UDP struct {
 	changes   occasion.Occasion // under changing
 }
 
-// OpenUDP opens and binds a socket. Its error is a *BindError.
+// OpenUDP opens and binds a socket, or joins those of this process that have it
+// open with the same options. Its error is a *BindError.
 func OpenUDP(ctx context.Context, c UDPConfig) (*UDP, error) {
-	net4or6 := network("udp", c.Local.Addr())
-	address := c.Local.String()
+	ports.Lock()
+	defer ports.Unlock()
+	net4or6, address := network("udp", c.Local.Addr()), c.Local.String()
 	if !c.Local.IsValid() {
 		net4or6, address = c.anyNetwork(), ":0"
 	}
@@ -78,10 +91,28 @@ func OpenUDP(ctx context.Context, c UDPConfig) (*UDP, error) {
 	conn, err := lc.ListenPacket(ctx, net4or6, address)
 	if err != nil {
 		bind, _ := asBindError("listen on udp", c.Local, err)
+		if p := ports.open[keyOf(&c)]; p != nil && errors.Is(bind, errInUse) {
+			return p.join(c)
+		}
 		return nil, bind
 	}
+	u := newUDP(c, conn.(*net.UDPConn))
+	if u.raw, err = u.conn.SyscallConn(); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	u.tune()
+	u.begin()
+	if c.Local.Port() != 0 {
+		openPort(u)
+	}
+	return u, nil
+}
+
+// newUDP makes a Conn over a socket.
+func newUDP(c UDPConfig, conn *net.UDPConn) *UDP {
 	u := &UDP{
-		config: c, conn: conn.(*net.UDPConn),
+		config: c, conn: conn, drops: new(kernelDrops),
 		strangers: occasion.New(3, time.Minute),
 		oversized: occasion.New(1, time.Hour),
 		toldMTU:   -1,
@@ -93,17 +124,16 @@ func OpenUDP(ctx context.Context, c UDPConfig) (*UDP, error) {
 		p := local.AddrPort()
 		u.local = netip.AddrPortFrom(p.Addr().Unmap(), p.Port())
 	}
-	if u.raw, err = u.conn.SyscallConn(); err != nil {
-		conn.Close()
-		return nil, err
+	return u
+}
+
+// begin makes the Conn ready once it is known what the socket can do.
+func (u *UDP) begin() {
+	if len(u.config.Remotes) > 0 {
+		u.peer.Store(u.newPeer(u.config.Remotes[0]))
 	}
-	if len(c.Remotes) > 0 {
-		u.peer.Store(u.newPeer(c.Remotes[0]))
-	}
-	u.tune()
 	u.rx.init(u)
 	u.tx.init(u)
-	return u, nil
 }
 
 // anyNetwork is the network of a socket that is not bound: of both families where the
@@ -121,6 +151,9 @@ func (c *UDPConfig) anyNetwork() string {
 // ReadPackets waits for datagrams of the peer.
 func (u *UDP) ReadPackets() ([][]byte, error) {
 	for {
+		if u.interrupted.CompareAndSwap(true, false) {
+			return nil, ErrInterrupted
+		}
 		packets, err := u.rx.receive()
 		if err != nil || len(packets) > 0 {
 			return packets, closed(err)
@@ -199,8 +232,20 @@ func (u *UDP) Send(packet []byte, to netip.AddrPort) error {
 	case !to.IsValid():
 		to = peer.addr
 	}
-	_, err := u.conn.WriteToUDPAddrPort(packet, to)
-	return closed(err)
+	return closed(u.writeTo(packet, to))
+}
+
+// writeTo sends a datagram. The time limit that may stop it is another link's end; see
+// udpPort.leave.
+func (u *UDP) writeTo(packet []byte, to netip.AddrPort) error {
+	for {
+		if u.left.Load() {
+			return net.ErrClosed
+		}
+		if _, err := u.conn.WriteToUDPAddrPort(packet, to); !errors.Is(err, os.ErrDeadlineExceeded) {
+			return err
+		}
+	}
 }
 
 // SetPeer makes an address the peer's.
@@ -211,7 +256,23 @@ func (u *UDP) SetPeer(addr netip.AddrPort) {
 }
 
 // Interrupt has the reader return ErrInterrupted.
-func (u *UDP) Interrupt() { u.conn.SetReadDeadline(longAgo) }
+func (u *UDP) Interrupt() {
+	u.interrupted.Store(true)
+	if u.shared.Load() == nil {
+		u.conn.SetReadDeadline(longAgo)
+	}
+	if m := u.shared.Load(); m != nil { // perhaps only now
+		m.wake()
+	}
+}
+
+// woken is what the reader does when its time limit has passed: it is interrupted, or
+// the port is shared from now on.
+func (u *UDP) woken() {
+	if u.shared.Load() == nil {
+		u.conn.SetReadDeadline(time.Time{})
+	}
+}
 
 func (u *UDP) Local() netip.AddrPort { return u.local }
 
@@ -222,10 +283,20 @@ func (u *UDP) Peer() netip.AddrPort {
 	return netip.AddrPort{}
 }
 
-// Close counts what the kernel has dropped until now and closes the socket.
+// Close counts what the kernel has dropped until now and closes the socket, unless
+// others share it.
 func (u *UDP) Close() error {
 	u.CountDropped()
+	if u.port != nil {
+		return u.port.leave(u)
+	}
 	return u.conn.Close()
+}
+
+// kernelDrops is what the kernel has dropped at a socket.
+type kernelDrops struct {
+	mu   sync.Mutex // held while it is asked
+	last uint32     // what it said last
 }
 
 // PathMTU is what ICMP has told.
@@ -279,6 +350,9 @@ func (u *UDP) introduced(from netip.AddrPort, data []byte, size int) bool {
 func (u *UDP) setPeer(addr netip.AddrPort) {
 	old := u.peer.Load()
 	u.peer.Store(u.newPeer(addr))
+	if m := u.shared.Load(); m != nil {
+		u.port.moved()
+	}
 	if old != nil && old.addr.Port() == addr.Port() && Matches(old.addr.Addr(), addr.Addr()) {
 		return // and now its zone is known
 	}

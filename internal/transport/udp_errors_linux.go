@@ -16,9 +16,17 @@ import (
 const errorsAtOnce = 16
 
 // readErrors reads what ICMP has said of datagrams that were sent, from the
-// socket's error queue (IP_RECVERR in ip(7)), and logs it. The MTU of the path
-// that it may tell is kept.
-func (u *UDP) readErrors(fd uintptr) {
+// socket's error queue (IP_RECVERR in ip(7)), and logs it, as does the link to
+// whose peer they went where several share the socket. The MTU of the path that
+// it may tell is kept. It gives the number of messages that were there.
+func (u *UDP) readErrors(fd uintptr) int {
+	if u.shared.Load() != nil {
+		return readErrors(fd, u.port.noteError)
+	}
+	return readErrors(fd, u.noteError)
+}
+
+func readErrors(fd uintptr, note func(e socketError, to netip.AddrPort)) int {
 	var (
 		control [128]byte
 		name    sockaddr
@@ -26,19 +34,20 @@ func (u *UDP) readErrors(fd uintptr) {
 		iov     = unix.Iovec{Base: &data[0]}
 	)
 	iov.SetLen(len(data))
-	for range errorsAtOnce {
+	for n := range errorsAtOnce {
 		m := unix.Msghdr{Name: &name[0], Namelen: unix.SizeofSockaddrInet6, Iov: &iov, Control: &control[0]}
 		m.SetIovlen(1)
 		m.SetControllen(len(control))
 		_, _, errno := unix.RawSyscall(unix.SYS_RECVMSG, fd, uintptr(unsafe.Pointer(&m)), unix.MSG_ERRQUEUE|unix.MSG_DONTWAIT)
 		if errno != 0 {
-			return
+			return n
 		}
 		if e, ok := parseError(control[:m.Controllen]); ok {
 			to := name.parse(&zoneCache{})
-			u.noteError(e, netip.AddrPortFrom(to.Addr().Unmap(), to.Port()))
+			note(e, netip.AddrPortFrom(to.Addr().Unmap(), to.Port()))
 		}
 	}
+	return errorsAtOnce
 }
 
 // socketError is struct sock_extended_err (linux/errqueue.h), as far as it is

@@ -55,8 +55,10 @@ func (u *UDP) newPeer(addr netip.AddrPort) *udpPeer {
 	return p
 }
 
-func (u *UDP) isIPv4() bool {
-	local, ok := u.conn.LocalAddr().(*net.UDPAddr)
+func (u *UDP) isIPv4() bool { return isIPv4(u.conn) }
+
+func isIPv4(c *net.UDPConn) bool {
+	local, ok := c.LocalAddr().(*net.UDPAddr)
 	return ok && local.IP.To4() != nil
 }
 
@@ -140,7 +142,7 @@ const socketBuffer = 7 << 20
 // and a local address that is bound: a connected socket keeps the address that it
 // has, even when the host gets another one.
 func (u *UDP) settle(peer *udpPeer) {
-	if u.settled || u.config.Float || len(u.config.Remotes) != 1 ||
+	if u.settled || u.shared.Load() != nil || u.config.Float || len(u.config.Remotes) != 1 ||
 		!u.config.Local.IsValid() || u.config.Local.Addr().IsUnspecified() {
 		return
 	}
@@ -152,12 +154,24 @@ func (u *UDP) settle(peer *udpPeer) {
 	})
 }
 
+// unsettle has the kernel let in others, too, because the port is going to be shared.
+// Who is about to send without a name notices; see sender.call.
+func (u *UDP) unsettle() {
+	if !u.connected.Swap(false) {
+		return
+	}
+	u.raw.Control(func(fd uintptr) {
+		var nobody sockaddr // of AF_UNSPEC, connect(2)
+		unix.RawSyscall(unix.SYS_CONNECT, fd, uintptr(unsafe.Pointer(&nobody)), unix.SizeofSockaddrInet6)
+	})
+}
+
 // CountDropped counts the datagrams that the kernel has dropped since it was
 // last asked: mostly those for which the receive buffer had no room. Kernels
 // before 4.12 do not tell.
 func (u *UDP) CountDropped() {
-	u.dropping.Lock()
-	defer u.dropping.Unlock()
+	u.drops.mu.Lock()
+	defer u.drops.mu.Unlock()
 	u.raw.Control(func(fd uintptr) {
 		var info [unix.SK_MEMINFO_VARS]uint32
 		size := uint32(unsafe.Sizeof(info))
@@ -165,8 +179,8 @@ func (u *UDP) CountDropped() {
 			uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
 		if errno == 0 {
 			now := info[unix.SK_MEMINFO_DROPS] // it wraps
-			u.config.Counters.Read.Add(ethernet.KernelDrop, int(now-u.dropped))
-			u.dropped = now
+			u.config.Counters.Read.Add(ethernet.KernelDrop, int(now-u.drops.last))
+			u.drops.last = now
 		}
 	})
 }

@@ -13,7 +13,13 @@ import (
 	"tmelink/internal/openvpn/datachannel"
 )
 
-type udpPeer struct{ addr netip.AddrPort }
+// sockaddr is an address as these systems give it.
+type sockaddr = netip.AddrPort
+
+type udpPeer struct {
+	addr netip.AddrPort
+	name sockaddr
+}
 
 // tune does nothing: these systems have neither super-datagrams nor an error
 // queue that Go's packages reach.
@@ -22,7 +28,10 @@ func (u *UDP) tune() {}
 // settle does nothing: the sender's address is looked at with each datagram.
 func (u *UDP) settle(*udpPeer) {}
 
-func (u *UDP) newPeer(addr netip.AddrPort) *udpPeer { return &udpPeer{addr} }
+// unsettle does nothing either.
+func (u *UDP) unsettle() {}
+
+func (u *UDP) newPeer(addr netip.AddrPort) *udpPeer { return &udpPeer{addr, addr} }
 
 // receiver reads one datagram a call: these systems have no recvmmsg that Go's
 // packages reach.
@@ -32,6 +41,8 @@ type receiver struct {
 	packets [1][]byte
 	last    netip.AddrPort // whose datagrams were let in last
 	errors  int            // in a row
+
+	share share // of a shared port, that the packet given last is in
 }
 
 // maxErrors is how many errors in a row a socket may give before it counts as
@@ -43,14 +54,23 @@ func (r *receiver) init(u *UDP) {
 	*r = receiver{u: u, buf: make([]byte, u.config.MaxPacket+1, u.config.MaxPacket+1+datachannel.Slack)}
 }
 
+// receive waits for a datagram and gives it if it counts.
 func (r *receiver) receive() ([][]byte, error) {
+	if m := r.u.shared.Load(); m != nil {
+		return r.receiveShare(m)
+	}
+	r.u.receiving.Lock()
+	defer r.u.receiving.Unlock()
+	if r.u.shared.Load() != nil {
+		return nil, nil
+	}
 	n, from, err := r.u.conn.ReadFromUDPAddrPort(r.buf)
 	switch {
 	case errors.Is(err, net.ErrClosed):
 		return nil, err
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		r.u.conn.SetReadDeadline(time.Time{})
-		return nil, ErrInterrupted
+		r.u.woken()
+		return nil, nil
 	case errors.Is(err, errTooLong): // Windows; other systems cut silently
 		n = len(r.buf)
 	case err != nil:
@@ -59,29 +79,43 @@ func (r *receiver) receive() ([][]byte, error) {
 		if r.errors++; r.errors > maxErrors {
 			return nil, err
 		}
-		if n := r.u.reports.Due(time.Now()); n > 0 {
-			r.u.config.Log.Warn("the network reports", "err", err, "times", n)
-		}
+		r.u.tellError(err)
 		return nil, nil
 	}
 	r.errors = 0
+	return r.take(r.buf[:n], from), nil
+}
+
+// tellError logs what the network says of a datagram that was sent to nobody knows
+// whom.
+func (u *UDP) tellError(err error) {
+	u.reporting.Lock()
+	n := u.reports.Due(time.Now())
+	u.reporting.Unlock()
+	if n > 0 {
+		u.config.Log.Warn("the network reports", "err", err, "times", n)
+	}
+}
+
+// take gives a datagram if it counts.
+func (r *receiver) take(data []byte, from netip.AddrPort) [][]byte {
 	drops := &r.u.config.Counters.Read
-	if n == 0 {
+	if len(data) == 0 {
 		drops.Add(ethernet.Runt, 1)
-		return nil, nil
+		return nil
 	}
 	if from != r.last {
-		if !r.u.admits(from, r.buf[:n], n) {
-			return nil, nil
+		if !r.u.admits(from, data, len(data)) {
+			return nil
 		}
 		r.last = from
 	}
-	if n > r.u.config.MaxPacket {
-		r.u.dropOversize(n, r.u.config.MaxPacket)
-		return nil, nil
+	if len(data) > r.u.config.MaxPacket {
+		r.u.dropOversize(len(data), r.u.config.MaxPacket)
+		return nil
 	}
-	r.packets[0] = r.buf[:n]
-	return r.packets[:], nil
+	r.packets[0] = data
+	return r.packets[:]
 }
 
 // CountDropped does nothing: these systems do not tell what a socket has lost.
@@ -98,7 +132,7 @@ func (s *sender) send(packets [][]byte, peer *udpPeer) (sent int, refused refusa
 		if len(p) == 0 {
 			continue
 		}
-		_, e := s.u.conn.WriteToUDPAddrPort(p, peer.addr)
+		e := s.u.writeTo(p, peer.addr)
 		switch {
 		case errors.Is(e, net.ErrClosed):
 			return sent, refused, e

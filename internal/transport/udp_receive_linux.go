@@ -3,8 +3,10 @@ package transport
 import (
 	"encoding/binary"
 	"errors"
+	"math/bits"
 	"net"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"time"
 	"unsafe"
@@ -26,9 +28,13 @@ const (
 	// slotSize holds the longest datagram, joined or not. A page of it becomes
 	// real when a datagram reaches it.
 	slotSize = 1 << 16
+	// slotStride is from slot to slot: behind each is room for the Slack of the
+	// longest datagram, because the next may belong to another link.
+	slotStride = slotSize + 4096
 )
 
-// receiveBatch is the memory for one recvmmsg(2).
+// receiveBatch is the memory for one recvmmsg(2), or for several where links share
+// it.
 type receiveBatch struct {
 	msgs    [receiveSlots]mmsg.Header
 	iovs    [receiveSlots]unix.Iovec
@@ -36,6 +42,7 @@ type receiveBatch struct {
 	control [receiveSlots]intControl
 	data    []byte
 	packets [][]byte
+	refs    atomic.Int32 // who reads in it, of a shared port
 }
 
 // intControl is a control message with a C int or less in it (cmsg(3)).
@@ -45,9 +52,9 @@ type intControl struct {
 }
 
 var receiveBatches = spare.New(func() *receiveBatch {
-	b := &receiveBatch{data: make([]byte, receiveSlots*slotSize+datachannel.Slack)}
+	b := &receiveBatch{data: make([]byte, receiveSlots*slotStride)}
 	for i := range b.msgs {
-		b.iovs[i].Base = &b.data[i*slotSize]
+		b.iovs[i].Base = &b.data[i*slotStride]
 		b.iovs[i].SetLen(slotSize)
 		m := &b.msgs[i]
 		m.Iov = &b.iovs[i]
@@ -57,22 +64,70 @@ var receiveBatches = spare.New(func() *receiveBatch {
 	return b
 })
 
-type receiver struct {
-	u     *UDP
-	batch *receiveBatch // nil while there is nothing to receive
-	slots int           // how many datagrams to ask for
+// ready makes some of the slots ready to be received into: the kernel has overwritten
+// those that it used.
+func (b *receiveBatch) ready(from, n int, joined bool) []mmsg.Header {
+	for i := from; i < from+n; i++ {
+		m := &b.msgs[i]
+		m.Namelen = unix.SizeofSockaddrInet6
+		m.Control = nil
+		m.SetControllen(0)
+		if joined {
+			m.Control = (*byte)(unsafe.Pointer(&b.control[i]))
+			m.SetControllen(int(unsafe.Sizeof(b.control[i])))
+		}
+	}
+	return b.msgs[from : from+n]
+}
+
+// datagrams gives what is in a slot, which is datagrams of a size one behind the
+// other where it was joined.
+func (b *receiveBatch) datagrams(i int) (data []byte, size int, joined bool) {
+	m := &b.msgs[i]
+	size, joined = b.control[i].segmentSize(m)
+	if !joined {
+		size = int(m.Len)
+	}
+	return b.data[i*slotStride:][:min(int(m.Len), slotSize)], size, joined
+}
+
+// pace is how many datagrams to ask for at once, by what came before.
+type pace struct {
+	slots int
 	// waited: nothing was there when it was asked last. A lone datagram that
 	// comes then is not likely to have company.
 	waited bool
-	last   sockaddr // whose datagrams were let in last
-	zones  zoneCache
-	try    func(fd uintptr) bool
-	n      int
-	errno  syscall.Errno
+}
+
+// came takes up that of the slots asked for n are filled.
+func (p *pace) came(n, asked int, joined bool) {
+	switch {
+	case n == 1 && p.waited && !joined:
+		p.slots = 1
+	case n < asked || joined || p.slots == 1:
+		p.slots = joinedSlots
+	default: // without joined datagrams many small ones are the better batch
+		p.slots = receiveSlots
+	}
+	p.waited = false
+}
+
+type receiver struct {
+	pace
+	u     *UDP
+	batch *receiveBatch // nil while there is nothing to receive
+	last  sockaddr      // whose datagrams were let in last
+	zones zoneCache
+	try   func(fd uintptr) bool
+	n     int
+	errno syscall.Errno
+
+	share share       // of a shared port, that the packets given last are in
+	list  *packetList // that they are listed in
 }
 
 func (r *receiver) init(u *UDP) {
-	*r = receiver{u: u, slots: joinedSlots}
+	*r = receiver{u: u, pace: pace{slots: joinedSlots}}
 	r.try = r.call
 }
 
@@ -82,18 +137,7 @@ func (r *receiver) call(fd uintptr) bool {
 	if r.batch == nil {
 		r.batch = receiveBatches.Take()
 	}
-	b := r.batch
-	for i := range b.msgs[:r.slots] { // the kernel has overwritten those that it used
-		m := &b.msgs[i]
-		m.Namelen = unix.SizeofSockaddrInet6
-		m.Control = nil
-		m.SetControllen(0)
-		if r.u.joined {
-			m.Control = (*byte)(unsafe.Pointer(&b.control[i]))
-			m.SetControllen(int(unsafe.Sizeof(b.control[i])))
-		}
-	}
-	r.n, r.errno = mmsg.Receive(fd, b.msgs[:r.slots], 0)
+	r.n, r.errno = mmsg.Receive(fd, r.batch.ready(0, r.slots, r.u.joined), 0)
 	switch r.errno {
 	case 0:
 		return true
@@ -102,22 +146,39 @@ func (r *receiver) call(fd uintptr) bool {
 	default:
 		r.u.readErrors(fd)
 	}
-	receiveBatches.Give(b)
-	r.batch = nil
+	r.rest()
 	return r.errno != unix.EAGAIN
+}
+
+// rest gives back the memory.
+func (r *receiver) rest() {
+	if r.batch != nil {
+		receiveBatches.Give(r.batch)
+		r.batch = nil
+	}
 }
 
 // receive waits for datagrams and gives those that count, perhaps none.
 func (r *receiver) receive() ([][]byte, error) {
-	if err := r.u.raw.Read(r.try); errors.Is(err, net.ErrClosed) {
+	if m := r.u.shared.Load(); m != nil {
+		return r.receiveShare(m)
+	}
+	r.u.receiving.Lock()
+	defer r.u.receiving.Unlock()
+	if r.u.shared.Load() != nil {
+		return nil, nil
+	}
+	err := r.u.raw.Read(r.try)
+	switch {
+	case errors.Is(err, net.ErrClosed):
 		return nil, err
-	} else if errors.Is(err, os.ErrDeadlineExceeded) {
-		r.u.conn.SetReadDeadline(time.Time{})
-		return nil, ErrInterrupted
-	} else if err != nil {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		r.u.woken()
+		return nil, nil
+	case err != nil:
 		// The poller has an error alone to report, as while the send buffer is
 		// full, and does not wait for this socket until it has something else.
-		r.u.raw.Control(r.u.readErrors)
+		r.u.raw.Control(func(fd uintptr) { r.u.readErrors(fd) })
 		time.Sleep(10 * time.Millisecond)
 		return nil, nil
 	}
@@ -128,37 +189,33 @@ func (r *receiver) receive() ([][]byte, error) {
 		return nil, r.errno
 	}
 	b := r.batch
-	b.packets = b.packets[:0]
-	joined := false
-	for i := range b.msgs[:r.n] {
+	var joined bool
+	b.packets, joined = r.take(b, 1<<r.n-1, b.packets[:0])
+	r.came(r.n, r.slots, joined)
+	return b.packets, nil
+}
+
+// take appends to packets what counts in some slots of a batch, a bit for each, and
+// says whether some of it was joined.
+func (r *receiver) take(b *receiveBatch, slots uint64, packets [][]byte) (_ [][]byte, joined bool) {
+	for ; slots != 0; slots &= slots - 1 {
+		i := bits.TrailingZeros64(slots)
 		m := &b.msgs[i]
 		if m.Len == 0 {
 			r.u.config.Counters.Read.Add(ethernet.Runt, 1)
 			continue
 		}
-		size := int(m.Len)
-		if s, ok := b.control[i].segmentSize(m); ok {
-			size, joined = s, true
-		}
-		data := b.data[i*slotSize:][:min(int(m.Len), slotSize)]
+		data, size, some := b.datagrams(i)
+		joined = joined || some
 		if b.names[i] != r.last {
 			if !r.u.admits(b.names[i].parse(&r.zones), data, size) {
 				continue
 			}
 			r.last = b.names[i]
 		}
-		r.split(data, size, m.Flags&unix.MSG_TRUNC != 0)
+		packets = r.split(packets, data, size, m.Flags&unix.MSG_TRUNC != 0)
 	}
-	switch {
-	case r.n == 1 && r.waited && !joined:
-		r.slots = 1
-	case r.n < r.slots || joined || r.slots == 1:
-		r.slots = joinedSlots
-	default: // without joined datagrams many small ones are the better batch
-		r.slots = receiveSlots
-	}
-	r.waited = false
-	return b.packets, nil
+	return packets, joined
 }
 
 // passing says of an error that the socket is as good as before, and the error
@@ -172,19 +229,19 @@ func passing(errno syscall.Errno) bool {
 	return false
 }
 
-// split takes up the datagrams that were joined to one, which are of one size but
-// for the last, or the only one.
-func (r *receiver) split(data []byte, size int, cut bool) {
-	b := r.batch
+// split appends the datagrams that were joined to one, which are of one size but for
+// the last, or the only one.
+func (r *receiver) split(packets [][]byte, data []byte, size int, cut bool) [][]byte {
 	for len(data) > 0 {
 		n := min(size, len(data))
 		if n > r.u.config.MaxPacket || cut && n == len(data) {
 			r.u.dropOversize(n, r.u.config.MaxPacket)
 		} else {
-			b.packets = append(b.packets, data[:n:n+datachannel.Slack])
+			packets = append(packets, data[:n:n+datachannel.Slack])
 		}
 		data = data[n:]
 	}
+	return packets
 }
 
 // segmentSize is the size of the datagrams that were joined to a message, if

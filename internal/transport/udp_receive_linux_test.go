@@ -78,16 +78,16 @@ func TestSplit(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			counters := &ethernet.Counters{}
 			u := &UDP{config: UDPConfig{MaxPacket: 1000, Counters: counters}}
-			r := receiver{u: u, batch: &receiveBatch{}}
-			r.split(data[:c.length], c.size, c.cut)
-			if n := counters.Read.Count(ethernet.Oversize); n != c.oversize || len(r.batch.packets) != len(c.want) {
-				t.Fatalf("%d packets and %d too long ones, want %d and %d", len(r.batch.packets), n, len(c.want), c.oversize)
+			r := receiver{u: u}
+			packets := r.split(nil, data[:c.length], c.size, c.cut)
+			if n := counters.Read.Count(ethernet.Oversize); n != c.oversize || len(packets) != len(c.want) {
+				t.Fatalf("%d packets and %d too long ones, want %d and %d", len(packets), n, len(c.want), c.oversize)
 			}
 			from := 0
 			if c.oversize == 2 {
 				from = 2 * c.size
 			}
-			for i, p := range r.batch.packets {
+			for i, p := range packets {
 				if !bytes.Equal(p, data[from:from+c.want[i]]) || cap(p) != len(p)+datachannel.Slack {
 					t.Errorf("packet %d has %d bytes, want %d", i, len(p), c.want[i])
 				}

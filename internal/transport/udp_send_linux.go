@@ -2,6 +2,9 @@ package transport
 
 import (
 	"encoding/binary"
+	"errors"
+	"net"
+	"os"
 	"syscall"
 	"time"
 	"unsafe"
@@ -50,10 +53,11 @@ type sender struct {
 	groupSize  int
 	groupAgain time.Time
 
+	peer    *udpPeer // of the batch
 	batch   *sendBatch
 	n, done int // messages filled, gone
 	pieces  int // in the fullest batch
-	retried bool
+	retries int // of the message that comes next
 	sent    int // packets
 	refused refusal
 }
@@ -82,7 +86,7 @@ func (s *sender) call(fd uintptr) bool {
 		s.done += n
 		switch { // errors concern the first message only
 		case errno == 0:
-			s.retried = false
+			s.retries = 0
 			if s.done < s.n {
 				// What stopped the call may be an error of an earlier datagram,
 				// of which the kernel tells nobody any more (__sys_sendmmsg).
@@ -90,11 +94,9 @@ func (s *sender) call(fd uintptr) bool {
 			}
 		case errno == unix.EAGAIN:
 			return false
-		case !s.retried && passing(errno) && errno != unix.ENOBUFS:
-			// Perhaps an error of an earlier datagram, which has now been taken
-			// off: EMSGSIZE too is what ICMP says of one that was too long.
-			s.u.readErrors(fd)
-			s.retried = true
+		case errno == unix.EDESTADDRREQ && b.msgs[s.done].Name == nil:
+			s.address() // the port is shared from now on
+		case passing(errno) && errno != unix.ENOBUFS && s.again(fd):
 		case b.counts[s.done] > 1 && s.ungroup(errno):
 			if errno == unix.EMSGSIZE {
 				s.u.askPathMTU(fd)
@@ -105,10 +107,31 @@ func (s *sender) call(fd uintptr) bool {
 			// have found room; to send it again would double that.
 			s.refused.note(s.u.config.Discovery, errno, b.counts[s.done], int(b.msgs[s.done].Iov.Len))
 			s.done++
-			s.retried = false
+			s.retries = 0
 		}
 	}
 	return true
+}
+
+// maxRetries is how often a message is sent again, each time for another error than
+// its own: others send through a shared socket to peers that may all be away.
+const maxRetries = 16
+
+// again takes off the socket what may be errors of earlier datagrams, of which one has
+// kept the next message from being sent: EMSGSIZE too is what ICMP says of one that
+// was too long. It says whether the message should be sent again.
+func (s *sender) again(fd uintptr) bool {
+	others := s.u.readErrors(fd) > 0
+	s.retries++
+	return s.retries == 1 || others && s.retries <= maxRetries
+}
+
+// address writes the peer's name on the messages that are still to be sent.
+func (s *sender) address() {
+	for i := range s.batch.msgs[s.done:s.n] {
+		m := &s.batch.msgs[s.done+i]
+		m.Name, m.Namelen = &s.peer.name[0], s.peer.len
+	}
 }
 
 // ungroup looks at why the kernel refuses a group, and says whether its packets
@@ -142,10 +165,10 @@ func (s *sender) send(packets [][]byte, peer *udpPeer) (sent int, refused refusa
 	if !s.groupAgain.IsZero() && time.Now().After(s.groupAgain) {
 		s.groupSize, s.groupAgain = maxDatagram, time.Time{}
 	}
-	s.batch = sendBatches.Take()
+	s.batch, s.peer = sendBatches.Take(), peer
 	for len(packets) > 0 && err == nil {
-		taken := s.fill(packets, peer)
-		err = s.u.raw.Write(s.try)
+		taken := s.fill(packets)
+		err = s.write()
 		if s.done < s.n { // refused groups
 			taken = s.batch.first[s.done]
 		}
@@ -153,15 +176,28 @@ func (s *sender) send(packets [][]byte, peer *udpPeer) (sent int, refused refusa
 	}
 	clear(s.batch.iovs[:s.pieces]) // the packets are the caller's again
 	sendBatches.Give(s.batch)
-	s.batch = nil
+	s.batch, s.peer = nil, nil
 	return s.sent, s.refused, err
+}
+
+// write has the poller call try until all is done. The time limit that may stop it is
+// another link's end; see udpPort.leave.
+func (s *sender) write() error {
+	for {
+		if s.u.left.Load() {
+			return net.ErrClosed
+		}
+		if err := s.u.raw.Write(s.try); !errors.Is(err, os.ErrDeadlineExceeded) {
+			return err
+		}
+	}
 }
 
 // fill makes messages of packets, as many as there is room for, and says of how
 // many packets.
-func (s *sender) fill(packets [][]byte, peer *udpPeer) (taken int) {
+func (s *sender) fill(packets [][]byte) (taken int) {
 	b := s.batch
-	s.n, s.done, s.retried = 0, 0, false
+	s.n, s.done, s.retries = 0, 0, 0
 	pieces := 0
 	connected := s.u.connected.Load()
 	for taken < len(packets) && s.n < sendSlots && pieces < sendPieces {
@@ -170,7 +206,7 @@ func (s *sender) fill(packets [][]byte, peer *udpPeer) (taken int) {
 			continue
 		}
 		m := &b.msgs[s.n]
-		m.Name, m.Namelen = &peer.name[0], peer.len
+		m.Name, m.Namelen = &s.peer.name[0], s.peer.len
 		if connected {
 			m.Name, m.Namelen = nil, 0
 		}
