@@ -96,6 +96,7 @@ func (s *Session) sealMessage(m []byte, now time.Time) []byte {
 
 // opener is what a session opens with; the reader's.
 type opener struct {
+	mu       sync.Mutex // held while keys are used: others may ask by Recognize
 	payloads [][]byte
 	again    occasion.Occasion // of telling of packets that came again
 	bad      occasion.Occasion // or are not the peer's
@@ -111,8 +112,10 @@ func newOpener(c *Config) opener {
 // openPackets gives the payloads of a batch, and how long the longest of their packets
 // is. It takes out what belongs to the control channel.
 func (s *Session) openPackets(packets [][]byte, from netip.AddrPort, now time.Time) (payloads [][]byte, largest int) {
-	s.slots.Begin(now)
 	o := &s.open
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	s.slots.Begin(now)
 	o.payloads = o.payloads[:0]
 	var last *datachannel.Key
 	count, bytes := 0, 0
@@ -188,8 +191,28 @@ func (s *Session) Introduce(packet []byte, from netip.AddrPort, now time.Time) b
 		s.inbox.put(packet, from)
 		return false
 	}
+	return s.genuine(packet)
+}
+
+// genuine says whether a packet is sealed with a key of this session, and new.
+func (s *Session) genuine(packet []byte) bool {
+	s.open.mu.Lock()
+	defer s.open.mu.Unlock()
 	key := s.slots.Opening(packet)
 	return key != nil && key.Opener.Genuine(packet)
+}
+
+// Recognize says whether a packet, from wherever, is the peer's: sealed with a key of
+// this session, or, which proves nothing, of the control channel and said to be of the
+// peer's session. In the clear nothing is. It may be called by any goroutine.
+func (s *Session) Recognize(packet []byte) bool {
+	switch {
+	case s.slots == nil || len(packet) == 0:
+		return false
+	case s.control != nil && controlchannel.IsControl(packet[0]):
+		return s.control.Knows(packet)
+	}
+	return s.genuine(packet)
 }
 
 // inbox holds packets of the control channel until Control takes them.

@@ -86,7 +86,7 @@ func Associate(ctx context.Context, c RelayedConfig) (*Relayed, error) {
 			udp.Local = route.Local
 		}
 	}
-	udp.Remotes, udp.Float, udp.Introduce = []netip.AddrPort{relay}, false, nil
+	udp.Remotes, udp.Float, udp.Introduce, udp.Recognize = []netip.AddrPort{relay}, false, nil, nil
 	udp.MaxPacket += proxy.HeaderIPv6
 	if local := udp.Local.Addr(); local.IsValid() && Of(local) != Of(relay.Addr()) && !(local.Is6() && local.IsUnspecified()) {
 		conn.Close()

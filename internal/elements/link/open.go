@@ -91,12 +91,13 @@ func (l *Link) openSocket(ctx context.Context, w way, routes []transport.Route) 
 	switch w.proto.mode {
 	case openvpn.UDP:
 		var introduce func([]byte, netip.AddrPort) bool
+		var recognize func([]byte) bool
 		if c.security.keyed() {
-			introduce = o.circuit.introduce
+			introduce, recognize = o.circuit.introduce, o.circuit.recognize
 		}
 		config := transport.UDPConfig{
-			Introduce: introduce,
-			Socket:    c.socket, Local: routes[0].Local, Float: c.float, Plain: c.noOffload, MaxPacket: limit,
+			Introduce: introduce, Recognize: recognize,
+			Socket: c.socket, Local: routes[0].Local, Float: c.float, Plain: c.noOffload, MaxPacket: limit,
 			TooLong:  l.tellTooLong,
 			Counters: &l.port.counters, Log: l.log,
 		}
@@ -134,6 +135,7 @@ func (o *opening) connect(ctx context.Context) (*circuit, error) {
 		conn.Close()
 		return nil, err
 	}
+	o.circuit.begun.Store(o.circuit.session)
 	return o.circuit, nil
 }
 

@@ -21,11 +21,12 @@ type circuit struct {
 	way     way
 	conn    transport.Conn
 	session *openvpn.Session
-	sending sync.Mutex    // held from when packets are sealed until they are sent
-	agreed  atomic.Bool   // there has been a key
-	race    race          // between the peer's addresses; the talker's
-	lost    chan error    // holds the first error
-	asked   chan struct{} // holds the talker's wake-up
+	begun   atomic.Pointer[openvpn.Session] // the same, for recognize
+	sending sync.Mutex                      // held from when packets are sealed until they are sent
+	agreed  atomic.Bool                     // there has been a key
+	race    race                            // between the peer's addresses; the talker's
+	lost    chan error                      // holds the first error
+	asked   chan struct{}                   // holds the talker's wake-up
 
 	toldTooLong bool // of a packet of the negotiation; the talker's
 
@@ -47,6 +48,14 @@ func (c *circuit) introduce(packet []byte, from netip.AddrPort) bool {
 		c.wake()
 	}
 	return proved
+}
+
+// recognize says whether a packet that has come at a port that links share is the
+// peer's, wherever it comes from. Others than the reader ask, and may do so before
+// there is a session.
+func (c *circuit) recognize(packet []byte) bool {
+	s := c.begun.Load()
+	return s != nil && s.Recognize(packet)
 }
 
 // wake has the talker look whether there is something for it to do.

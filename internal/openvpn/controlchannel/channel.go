@@ -3,11 +3,13 @@ package controlchannel
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"tmelink/internal/occasion"
@@ -31,6 +33,8 @@ type Channel struct {
 	odd     occasion.Occasion  // of log lines on packets
 	failing *occasion.Occasion // and on negotiations
 	moved   netip.AddrPort
+
+	known [2]atomic.Uint64 // the peer's ids in current and next, 0 for none; see Knows
 
 	anew      time.Time // when the peer is told to begin anew; zero: not any more
 	timesAnew int
@@ -113,6 +117,28 @@ func (c *Channel) Close() {
 	}
 	c.current, c.next = nil, nil
 	c.slots.Set(nil)
+	c.noteKnown()
+}
+
+// Knows says whether a packet of the control channel is said to be of a session with
+// the peer. Unlike other methods it may be called by any goroutine at any time.
+func (c *Channel) Knows(packet []byte) bool {
+	_, _, from, ok := header(packet)
+	if !ok {
+		return false
+	}
+	id := binary.BigEndian.Uint64(from[:])
+	return id == c.known[0].Load() || id == c.known[1].Load()
+}
+
+func (c *Channel) noteKnown() {
+	for i, s := range []*session{c.current, c.next} {
+		var id uint64
+		if s != nil {
+			id = binary.BigEndian.Uint64(s.remote[:])
+		}
+		c.known[i].Store(id)
+	}
 }
 
 // Moved says that the peer has another address now.
@@ -134,6 +160,7 @@ func (c *Channel) Peer() netip.AddrPort {
 // session with the peer.
 func (c *Channel) Input(packet []byte, from netip.AddrPort, now time.Time) bool {
 	c.now = now
+	defer c.noteKnown()
 	heard, err := c.input(packet, from, now)
 	if err != nil {
 		c.tellOdd("ignored a packet", "from", from, "err", err)
@@ -185,6 +212,7 @@ func (c *Channel) input(packet []byte, from netip.AddrPort, now time.Time) (hear
 // again at the latest; zero: when there has been Input.
 func (c *Channel) Output(now time.Time) (p Packet, ok bool, again time.Time) {
 	c.now = now
+	defer c.noteKnown()
 	if !c.anew.IsZero() && !now.Before(c.anew) {
 		c.beginAnew(now)
 	}
