@@ -56,7 +56,7 @@ type Commander interface {
 type Command func(ctx context.Context, out io.Writer) error
 
 // Claimer is an element that needs things of the host which only one element of
-// a process can have, such as a UDP port.
+// a process can have, or several that agree, such as a UDP port.
 type Claimer interface {
 	Claims() []Claim
 }

@@ -152,21 +152,56 @@ func TestNearest(t *testing.T) {
 }
 
 func TestClaimsConflict(t *testing.T) {
+	const alone = "give one of them another --lport"
+	udp := func(local string, peers ...string) Claim {
+		return Claim{Proto: "udp", Local: local, Port: 1194, Shared: &Sharing{Peers: peers}}
+	}
+	marked := udp("10.0.0.1", "b")
+	marked.Shared.Terms = "--mark 7"
 	for _, test := range []struct {
 		a, b Claim
-		want bool
+		want string // a part of it
 	}{
-		{Claim{Proto: "udp", Local: "10.0.0.1", Port: 1194}, Claim{Proto: "udp", Local: "10.0.0.1", Port: 1194}, true},
-		{Claim{Proto: "udp", Local: "10.0.0.1", Port: 1194}, Claim{Proto: "udp", Local: "10.0.0.2", Port: 1194}, false},
-		{Claim{Proto: "udp", Local: "10.0.0.1", Port: 1194}, Claim{Proto: "tcp", Local: "10.0.0.1", Port: 1194}, false},
-		{Claim{Proto: "udp", Local: "10.0.0.1", Port: 1194}, Claim{Proto: "udp", Local: "10.0.0.1", Port: 1195}, false},
-		{Claim{Proto: "udp", Local: "0.0.0.0", Port: 1194}, Claim{Proto: "udp", Local: "10.0.0.1", Port: 1194}, true},
-		{Claim{Proto: "udp", Local: "eth0", Port: 1194}, Claim{Proto: "udp", Local: "eth0", Port: 1194}, true},
-		{Claim{Proto: "udp", Local: "::1", Port: 1194}, Claim{Proto: "udp", Local: "0:0:0:0:0:0:0:1", Port: 1194}, true},
-		{Claim{Proto: "udp", Local: "0.0.0.0", Port: 1194}, Claim{Proto: "udp", Local: "::1", Port: 1194}, false},
+		{Claim{Proto: "udp", Local: "10.0.0.1", Port: 1194}, Claim{Proto: "udp", Local: "10.0.0.1", Port: 1194}, alone},
+		{Claim{Proto: "udp", Local: "10.0.0.1", Port: 1194}, Claim{Proto: "udp", Local: "10.0.0.2", Port: 1194}, ""},
+		{Claim{Proto: "udp", Local: "10.0.0.1", Port: 1194}, Claim{Proto: "tcp", Local: "10.0.0.1", Port: 1194}, ""},
+		{Claim{Proto: "udp", Local: "10.0.0.1", Port: 1194}, Claim{Proto: "udp", Local: "10.0.0.1", Port: 1195}, ""},
+		{Claim{Proto: "udp", Local: "0.0.0.0", Port: 1194}, Claim{Proto: "udp", Local: "10.0.0.1", Port: 1194}, alone},
+		{Claim{Proto: "udp", Local: "eth0", Port: 1194}, Claim{Proto: "udp", Local: "eth0", Port: 1194}, alone},
+		{Claim{Proto: "udp", Local: "::1", Port: 1194}, Claim{Proto: "udp", Local: "0:0:0:0:0:0:0:1", Port: 1194}, alone},
+		{Claim{Proto: "udp", Local: "0.0.0.0", Port: 1194}, Claim{Proto: "udp", Local: "::1", Port: 1194}, ""},
+
+		{udp("10.0.0.1", "a"), udp("10.0.0.1", "b"), ""},
+		{udp("eth0", "a"), udp("eth0"), ""},
+		{udp("::1", "a"), udp("0:0:0:0:0:0:0:1", "b", "c"), ""},
+		{udp("10.0.0.1"), udp("10.0.0.1"), "anybody"},
+		{udp("10.0.0.1", "a", "b"), udp("10.0.0.1", "c", "b"), "both have b"},
+		{udp("10.0.0.1", "a"), marked, "--mark 7"},
+		{udp("10.0.0.1", "a"), Claim{Proto: "udp", Local: "10.0.0.1", Port: 1194}, alone},
+		{udp("10.0.0.1", "a"), udp("0.0.0.0", "b"), alone},
+		{udp("10.0.0.1", "a"), udp("10.0.0.2", "a"), ""},
 	} {
-		if got := test.a.Conflicts(test.b); got != test.want {
-			t.Errorf("%v and %v: %v, want %v", test.a, test.b, got, test.want)
+		for _, got := range []string{test.a.Conflict(test.b), test.b.Conflict(test.a)} {
+			if !strings.Contains(got, test.want) || (got == "") != (test.want == "") {
+				t.Errorf("%v and %v: %q, want %q", test.a, test.b, got, test.want)
+			}
+		}
+	}
+}
+
+func TestPeersThatAreWrittenAlike(t *testing.T) {
+	for _, test := range []struct {
+		a, b string
+		same bool
+	}{
+		{PeerName("::1", 1), PeerName("0:0::1", 1), true},
+		{PeerName("::ffff:10.0.0.1", 1), PeerName("10.0.0.1", 1), true},
+		{PeerName("10.0.0.1", 1), PeerName("10.0.0.1", 2), false},
+		{PeerName("b", 0), PeerName("b", 1), false},
+		{PeerName("b", 1), PeerName("c", 1), false},
+	} {
+		if got := test.a == test.b; got != test.same {
+			t.Errorf("%s and %s: %v", test.a, test.b, got)
 		}
 	}
 }

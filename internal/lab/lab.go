@@ -91,9 +91,9 @@ func (l *Lab) collisions() tmesh.Faults {
 	for _, m := range l.Machines {
 		for _, c := range m.Claims() {
 			for _, earlier := range claims {
-				if c.Conflicts(earlier.Claim) {
-					faults = append(faults, tmesh.Faultf(c.Pos, "%s and %s of machine %s (%s) both use %s: give one of them another --lport",
-						c.Element, earlier.Element, earlier.Machine, earlier.Pos, c.Claim))
+				if why := c.Conflict(earlier.Claim); why != "" {
+					faults = append(faults, tmesh.Faultf(c.Pos, "%s and %s of machine %s (%s) both use %s: %s",
+						c.Element, earlier.Element, earlier.Machine, earlier.Pos, c.Claim, why))
 					break
 				}
 			}

@@ -79,7 +79,7 @@ type Claim struct {
 	Machine, Element string
 }
 
-// Claims are what the machine's elements need alone.
+// Claims are what the machine's elements need alone, or share on terms.
 func (m *Machine) Claims() []Claim {
 	var claims []Claim
 	for _, p := range m.Parts {

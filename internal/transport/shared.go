@@ -78,7 +78,7 @@ func openPort(u *UDP) {
 
 // Why a port cannot be shared.
 var (
-	errOtherTerms = errors.New("another link of this process has that port, and asks other things of the socket: give both the same --mark, --sndbuf, --rcvbuf and --offload, or one of them another --lport")
+	errOtherTerms = errors.New("another link of this process has that port, and asks other things of the socket: give both the same --mark, --sndbuf, --rcvbuf, --mtu-disc and --offload, or one of them another --lport")
 	errTwoFloat   = errors.New("another link of this process has that port, and takes packets of anybody like this one: give one of them a --remote, or another --lport")
 	errSamePeer   = errors.New("another link of this process has that port, and a peer at the same address and port: give one of them another --remote, or another --lport")
 )

@@ -19,7 +19,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
-	"slices"
 	"sync"
 	"time"
 
@@ -54,6 +53,12 @@ Several --remote are ways to the peer, the first the best one, and may differ in
     link1 at sw0: tme/host/openvpn/socket/link --dev tap --local 10.0.0.1 --lport 443 --proto tcp-server --keepalive 2 6
 
 All addresses of a name are tried: over TCP and through proxies one beside the other until one answers, over UDP one after the other, where a --tls-client asks them all.
+
+Several links of one process may have the same --local and --lport, if they ask the same of the socket (--sndbuf, --rcvbuf, --mark, --bind-dev, --offload). Each needs a --remote of its own, by which it is told whose a packet is, and over UDP that includes the port; a link with keys and --float is found by its keys, too, when its peer comes from elsewhere in the midst of a session. One of them may do without --remote, and gets what is of no other's peer:
+
+    link0 at le0: tme/host/openvpn/socket/link --dev tap --local 10.0.0.1 --remote 10.0.0.2
+    link1 at le1: tme/host/openvpn/socket/link --dev tap --local 10.0.0.1 --remote 10.0.0.3
+    link2 at le2: tme/host/openvpn/socket/link --dev tap --local 10.0.0.1 --secret roaming.key --cipher AES-256-CBC
 
 Without keys nothing is encrypted: whoever can read or forge packets on the way can read and forge frames. Keys come in one of three ways, each OpenVPN's own. A value FILE is a file's name, which counts from where the description is, or in quotes what would be in the file, over several lines.
 
@@ -142,22 +147,6 @@ func (l *Link) Attach(args element.Args) (ethernet.Port, error) {
 		return guidePort{l.port}, args.Parse(nil)
 	}
 	return l.port, args.Parse(nil)
-}
-
-// Claims are the address and port that the link binds, of each protocol that it goes.
-func (l *Link) Claims() []element.Claim {
-	c := l.config
-	if c.nobind || c.localPort == 0 {
-		return nil
-	}
-	var claims []element.Claim
-	for i, w := range c.ways {
-		same := func(other way) bool { return other.tcp() == w.tcp() }
-		if !slices.ContainsFunc(c.ways[:i], same) {
-			claims = append(claims, element.Claim{Pos: c.given["--local"].Pos, Proto: w.transport(), Local: c.local, Port: c.localPort})
-		}
-	}
-	return claims
 }
 
 // Start looks up the names and opens the socket. A TCP connection is made

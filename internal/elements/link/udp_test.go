@@ -214,6 +214,35 @@ func TestClaims(t *testing.T) {
 	}
 }
 
+func TestWhatClaimsCanBeSharedFor(t *testing.T) {
+	dir := keyFolder(t)
+	for text, want := range map[string]string{
+		"--local a":            "[]",
+		"--local a --remote B": "[B port 1194]",
+		"--local a --remote B 7 --remote 0:0::1 8 --rport 9":                             "[B port 7 ::1 port 8]",
+		"--local a --remote B --float":                                                   "[]",
+		"--local a --remote B --float --secret static --cipher AES-256-CBC":              "[B port 1194]",
+		"--local a --remote B --proto tcp-server":                                        "[B]",
+		"--local a --remote B --proto tcp-client":                                        "nobody",
+		"--local a --remote B --socks-proxy C":                                           "nobody",
+		"--local a --remote B --sndbuf 1 --rcvbuf 2 --mark 3 --bind-dev d --offload off": "[B port 1194] --sndbuf 1 --rcvbuf 2 --mark 3 --bind-dev d --offload off",
+		"--local a --proto tcp-server --offload off --mark 1":                            "[] --mark 1",
+	} {
+		args, _ := argsOf(text)
+		c, err := parse(args, dir)
+		if err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+		got := "nobody"
+		if s := c.sharing(); s != nil {
+			got = strings.TrimSpace(fmt.Sprint(s.Peers, " ", s.Terms))
+		}
+		if got != want {
+			t.Errorf("%s: %s, want %s", text, got, want)
+		}
+	}
+}
+
 func TestConnectionTakesNoWords(t *testing.T) {
 	l := build(t, "--local 127.0.0.1")
 	if _, err := l.elem.Attach(element.Args{Words: words("promisc")}); err == nil || !strings.HasPrefix(err.Error(), "t:1:1") {
