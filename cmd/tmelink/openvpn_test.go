@@ -92,21 +92,24 @@ func bothWays(t *testing.T, h1, h2 *nstest.Host) {
 // and compares them by checksum.
 func carry(t *testing.T, h1, h2 *nstest.Host, size int, within time.Duration) {
 	t.Helper()
-	for _, way := range []struct {
-		from, to *nstest.Host
-		addr     string
-	}{{h1, h2, "10.0.77.1"}, {h2, h1, "10.0.77.2"}} {
-		server := way.from.Start("tcpserve", way.addr+":7000", fmt.Sprint(size))
-		server.Expect(t, "ready", 10*time.Second)
-		fetch := way.to.Start("tcpfetch", way.addr+":7000")
-		if err := fetch.Wait(t, within); err != nil {
-			t.Errorf("from %s: %v", way.addr, err)
-		}
-		if got, want := fetch.Output(), fetched(size); got != want {
-			t.Errorf("from %s: got %s, want %s", way.addr, got, want)
-		}
-		server.Stop()
+	bring(t, h1, "10.0.77.1", h2, size, within)
+	bring(t, h2, "10.0.77.2", h1, size, within)
+}
+
+// bring brings as many bytes from one host, at an address, to the other, and compares
+// them by checksum.
+func bring(t *testing.T, from *nstest.Host, addr string, to *nstest.Host, size int, within time.Duration) {
+	t.Helper()
+	server := from.Start("tcpserve", addr+":7000", fmt.Sprint(size))
+	server.Expect(t, "ready", 10*time.Second)
+	fetch := to.Start("tcpfetch", addr+":7000")
+	if err := fetch.Wait(t, within); err != nil {
+		t.Errorf("from %s: %v", addr, err)
 	}
+	if got, want := fetch.Output(), fetched(size); got != want {
+		t.Errorf("from %s: got %s, want %s", addr, got, want)
+	}
+	server.Stop()
 }
 
 // complaints fails the test if OpenVPN found its peer's options or packets odd.
