@@ -165,7 +165,9 @@ func (p *udpPort) leave(u *UDP) error {
 		err = p.conn.Close()
 	} else {
 		p.conn.SetWriteDeadline(longAgo)
+		u.writing.Lock() // it is out of the socket
 		p.conn.SetWriteDeadline(time.Time{})
+		u.writing.Unlock()
 	}
 	ports.Unlock()
 	if last {

@@ -4,9 +4,9 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -26,45 +26,6 @@ func freePort(t testing.TB, addr netip.Addr) netip.AddrPort {
 	}
 	defer c.Close()
 	return portOf(c)
-}
-
-func TestMembersOfAPortEachHearTheirPeer(t *testing.T) {
-	for name, addr := range map[string]netip.AddrPort{"IPv4": loopback, "IPv6": loopback6} {
-		for _, plainly := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s/plain %v", name, plainly), func(t *testing.T) {
-				const n = 20
-				local := freePort(t, addr.Addr())
-				var members, peers []*UDP
-				for range n {
-					peer, _, _ := openUDP(t, UDPConfig{Local: addr, Remotes: []netip.AddrPort{local}, Plain: plainly})
-					member, _, _ := openUDP(t, UDPConfig{Local: local, Remotes: []netip.AddrPort{peer.Local()}, Plain: plainly})
-					peers, members = append(peers, peer), append(members, member)
-					if member.conn != members[0].conn {
-						t.Fatal("a socket of its own")
-					}
-				}
-				for i := range n {
-					packets := packetsOf(same(30+i, 1000+i), true)
-					peers[i].WritePackets(packets)
-					compare(t, take(t, members[i], len(packets)), packets)
-					members[i].WritePackets(packets)
-					compare(t, take(t, peers[i], len(packets)), packets)
-				}
-				// All at once.
-				for i := range n {
-					peers[i].WritePackets(packetsOf(same(15+i, 900+i), true))
-				}
-				for i := range n {
-					compare(t, take(t, members[i], 15+i), packetsOf(same(15+i, 900+i), true))
-				}
-				for i := range n {
-					if n := members[i].config.Counters.Read.Total(); n != 0 {
-						t.Errorf("member %d has dropped %d", i, n)
-					}
-				}
-			})
-		}
-	}
 }
 
 // keyed makes a configuration that recognizes packets that begin with a text.
@@ -367,5 +328,43 @@ func TestCloseOfAMemberWakesItsReader(t *testing.T) {
 	peer.WriteToUDPAddrPort([]byte("still here"), local)
 	if err := <-results[0]; err != nil {
 		t.Errorf("the other: %v", err)
+	}
+}
+
+// TestSharingLosesNothingOfTheFirst: whose peer the kernel knows while it sends, and
+// whom it does not know any more once others join.
+func TestSharingLosesNothingOfTheFirst(t *testing.T) {
+	for name, addr := range map[string]netip.AddrPort{"IPv4": loopback, "IPv6": loopback6} {
+		for range 30 {
+			local := freePort(t, addr.Addr())
+			peer, _, _ := openUDP(t, UDPConfig{Local: addr, Remotes: []netip.AddrPort{local}})
+			first, counters, _ := openUDP(t, UDPConfig{Local: local, Remotes: []netip.AddrPort{peer.Local()}})
+			peer.WritePackets(texts("hello %d", 1))
+			gather(t, first, 1)
+			flow := numberedFlow{peer: first}
+			var reading, sending sync.WaitGroup
+			reading.Add(1)
+			go flow.read(t, peer, &reading)
+			stop := make(chan struct{})
+			var sent int64
+			sending.Go(func() { sent = flow.send(stop) })
+			some := flow.got.Load() + 50
+			more := func() bool { return flow.got.Load() > some }
+			if !nstest.Eventually(10*time.Second, more) || runtime.GOOS == "linux" && !first.connected.Load() {
+				t.Fatalf("%s: the kernel does not know the peer of the first", name)
+			}
+			openUDP(t, UDPConfig{Local: local})
+			some = flow.got.Load() + 50
+			if !nstest.Eventually(10*time.Second, more) || first.connected.Load() {
+				t.Fatalf("%s: the kernel still knows the peer of the first", name)
+			}
+			close(stop)
+			sending.Wait()
+			if !nstest.Eventually(10*time.Second, func() bool { return flow.got.Load() == sent }) || counters.Write.Total() != 0 {
+				t.Errorf("%s: of %d packets %d have come, and %d are counted as lost", name, sent, flow.got.Load(), counters.Write.Total())
+			}
+			peer.Close()
+			reading.Wait()
+		}
 	}
 }

@@ -60,6 +60,7 @@ type UDP struct {
 	left        atomic.Bool            // Close was called
 	interrupted atomic.Bool            // the reader is to return
 	receiving   sync.Mutex             // held by the reader of a socket that is not shared
+	writing     sync.RWMutex           // held, to read, by who sends
 
 	joined    bool         // datagrams may come joined
 	settled   bool         // settle was called; the reader's
@@ -238,6 +239,8 @@ func (u *UDP) Send(packet []byte, to netip.AddrPort) error {
 // writeTo sends a datagram. The time limit that may stop it is another link's end; see
 // udpPort.leave.
 func (u *UDP) writeTo(packet []byte, to netip.AddrPort) error {
+	u.writing.RLock()
+	defer u.writing.RUnlock()
 	for {
 		if u.left.Load() {
 			return net.ErrClosed

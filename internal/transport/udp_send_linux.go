@@ -183,6 +183,8 @@ func (s *sender) send(packets [][]byte, peer *udpPeer) (sent int, refused refusa
 // write has the poller call try until all is done. The time limit that may stop it is
 // another link's end; see udpPort.leave.
 func (s *sender) write() error {
+	s.u.writing.RLock()
+	defer s.u.writing.RUnlock()
 	for {
 		if s.u.left.Load() {
 			return net.ErrClosed

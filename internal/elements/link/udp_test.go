@@ -234,7 +234,7 @@ func TestWhatClaimsCanBeSharedFor(t *testing.T) {
 			t.Fatalf("%s: %v", text, err)
 		}
 		got := "nobody"
-		if s := c.sharing(); s != nil {
+		if s := c.sharing(c.ways); s != nil {
 			got = strings.TrimSpace(fmt.Sprint(s.Peers, " ", s.Terms))
 		}
 		if got != want {
