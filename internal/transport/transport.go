@@ -2,9 +2,9 @@
 // back: UDP, a packet in each datagram, and TCP, a length before each packet.
 //
 // Batches of packets flow through it, as many as one system call brings or
-// takes; each socket knows its one peer and lets in nobody else. It does not
-// look into packets, and retries nothing: when a Conn is lost, its owner makes
-// another.
+// takes; each Conn knows its one peer and lets in nobody else, also where
+// several share a UDP socket. It does not look into packets, and retries
+// nothing: when a Conn is lost, its owner makes another.
 //
 // A listening TCP socket may be that of several links, each with its Listener. Where
 // connections are told from those of other protocols, by the first bytes, a sharer
@@ -18,8 +18,8 @@ import (
 	"time"
 )
 
-// Conn is a socket with one peer. One goroutine reads it and another writes it;
-// Send, SetPeer, Interrupt and Close may be called by any.
+// Conn is a socket, or a share of one, with one peer. One goroutine reads it and
+// another writes it; Send, SetPeer, Interrupt and Close may be called by any.
 type Conn interface {
 	// ReadPackets waits for packets of the peer and returns a batch of at least
 	// one. The packets are borrowed until the next ReadPackets, and the capacity
