@@ -93,6 +93,7 @@ func (p *udpPort) join(c UDPConfig) (*UDP, error) {
 	}
 	if !p.shared {
 		p.share(p.members[0])
+		defer p.running.Go(p.run)
 	}
 	u := newUDP(c, p.conn)
 	u.raw, u.joined, u.drops, u.port = p.raw, p.joined, p.drops, p
@@ -126,9 +127,9 @@ func takesAnybody(c *UDPConfig) bool {
 	return len(c.Remotes) == 0 || c.Float && c.Recognize == nil
 }
 
-// share has the port's goroutine read the socket instead of the only member, once the
-// reader of that is out of it. ports is locked, and mu is not, which this reader may
-// wait for.
+// share leaves the socket to the port's goroutine, which is started afterwards: the
+// only member's reader is out of it. ports is locked, and mu is not, which this reader
+// may wait for.
 func (p *udpPort) share(alone *member) {
 	p.shared = true
 	u := alone.u
@@ -138,7 +139,6 @@ func (p *udpPort) share(alone *member) {
 	u.unsettle()
 	p.conn.SetReadDeadline(time.Time{})
 	u.receiving.Unlock()
-	p.running.Go(p.run)
 }
 
 // leave takes a member out, and closes the socket after the last one. A writer of the

@@ -36,6 +36,7 @@ func TestMembersOfAPortEachHearTheirPeer(t *testing.T) {
 					compare(t, take(t, peers[i], len(packets)), packets)
 				}
 				// All at once.
+				roomy(t, members[0].conn, 600)
 				for i := range n {
 					peers[i].WritePackets(packetsOf(same(15+i, 900+i), true))
 				}
@@ -121,6 +122,7 @@ func TestJoinedDatagramsOfASharedPort(t *testing.T) {
 			m, _, _ := openUDP(t, UDPConfig{Local: local, Remotes: []netip.AddrPort{portOf(p)}, MaxPacket: 65535})
 			members = append(members, m)
 		}
+		roomy(t, members[0].conn, 90*20) // of which each is as much as 20 others
 		counters := members[0].config.Counters
 		for range 30 {
 			for i, p := range peers {
@@ -150,6 +152,7 @@ func TestLongestDatagramsSideBySide(t *testing.T) {
 	a, b := plain(t, "[::1]:0"), plain(t, "[::1]:0")
 	first, _, _ := openUDP(t, UDPConfig{Local: local, Remotes: []netip.AddrPort{portOf(a)}, MaxPacket: 65535})
 	second, _, _ := openUDP(t, UDPConfig{Local: local, Remotes: []netip.AddrPort{portOf(b)}, MaxPacket: 65535})
+	roomy(t, first.conn, 8*20)
 	const longest = 65527 // RFC 8200, without jumbograms
 	data := packetsOf([]int{longest}, true)[0]
 	for range 4 {
