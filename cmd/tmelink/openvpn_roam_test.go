@@ -36,7 +36,7 @@ const (
 	initiated = "Peer Connection Initiated with .*"
 )
 
-// roamers are all that need a word of their own. An OpenVPN that is not in server mode
+// roamers have each program as client and as server. An OpenVPN that is not in server mode
 // does not let a client with TLS float: data is taken from where its session has begun
 // (handle_data_channel_packet in ssl.c).
 var roamers = []roamer{
