@@ -8,10 +8,11 @@
 // of Message when their time has come. The package opens no socket and no file,
 // starts no goroutine and reads no clock: every call is told the time. Without keys a
 // packet is one bare frame; with them datachannel seals it, under one static key or
-// under keys that controlchannel agrees on by TLS.
+// under keys that controlchannel agrees on by TLS. With --fragment what is too long for
+// a packet goes in several.
 //
 // The sources are those of OpenVPN 2.6 (ping.c, occ.c, options.c, mtu.c,
-// socket.c) and its manual, openvpn(8).
+// fragment.c, socket.c) and its manual, openvpn(8).
 package openvpn
 
 import (

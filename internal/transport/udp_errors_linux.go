@@ -89,11 +89,12 @@ const leastMTU = 576
 // noteError logs what was said of a datagram to an address. Anybody can say it:
 // it changes nothing but what is logged, and how large packets are made.
 func (u *UDP) noteError(e socketError, to netip.AddrPort) {
-	if peer := u.peer.Load(); peer == nil || !Matches(peer.addr.Addr(), to.Addr()) {
+	peer := u.peer.Load()
+	if peer == nil || !Matches(peer.addr.Addr(), to.Addr()) {
 		return
 	}
 	if mtu := int(e.info); e.errno == unix.EMSGSIZE && mtu >= leastMTU && mtu < 1<<16 {
-		u.notePathMTU(mtu, to)
+		u.notePathMTU(mtu, peer.addr) // this host's own errors have no port
 		return
 	}
 	u.reporting.Lock()
