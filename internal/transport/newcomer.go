@@ -3,6 +3,7 @@ package transport
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -25,9 +26,9 @@ type newcomer struct {
 }
 
 const (
-	// maxNewcomers is how many there may be at one socket. A connection is one for as
-	// long as its first bytes or a name's look-up take: with 128 a thousand and more
-	// may come in a second over paths of a tenth of one.
+	// maxNewcomers is how many there may be at one socket. A connection is one until
+	// its first bytes have come and its peer's name is looked up: where that takes a
+	// tenth of a second, more than a thousand may come in each second.
 	maxNewcomers = 128
 	// newcomerTime is how long a connection may take to show what it is: ten times
 	// what a client needs whose bytes come one a second.
@@ -172,8 +173,8 @@ func (e *entrance) judge(n *newcomer) (openvpn.Verdict, error) {
 	return n.read(n.since.Add(newcomerTime), e.verdict)
 }
 
-// read reads until there is a verdict. Bytes that end before are nobody's but those
-// of another protocol.
+// read reads until there is a verdict. What ends before is another protocol's, if it
+// has said anything.
 func (n *newcomer) read(until time.Time, judge func([]byte) openvpn.Verdict) (openvpn.Verdict, error) {
 	n.conn.SetReadDeadline(until)
 	buf := make([]byte, openvpn.HeadLen)
@@ -185,7 +186,7 @@ func (n *newcomer) read(until time.Time, judge func([]byte) openvpn.Verdict) (op
 		if got > 0 {
 			n.head = append(n.head, buf[:got]...)
 			n.shown.Store(true)
-		} else if err != nil && len(n.head) > 0 && !errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(err, net.ErrClosed) {
+		} else if err == io.EOF && len(n.head) > 0 {
 			return openvpn.Foreign, nil
 		} else if err != nil {
 			return openvpn.Undecided, err
@@ -222,6 +223,7 @@ func (e *entrance) passOn(n *newcomer, share *sharer) {
 	log := e.log
 	entrances.Unlock()
 	if n.ctx.Err() != nil {
+		n.conn.Close()
 		return
 	}
 	n.conn.SetReadDeadline(time.Time{})
