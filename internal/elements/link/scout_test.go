@@ -105,3 +105,29 @@ func TestNothingIsLeftOfASearch(t *testing.T) {
 		}
 	}
 }
+
+// TestReturnFromTheSamePort has both ways begin at one port of the client's.
+func TestReturnFromTheSamePort(t *testing.T) {
+	serverWords, clientWords := identities(t)
+	for _, c := range []struct{ name, server, client string }{
+		{"udp", " --keepalive 1 4", "--proto udp"},
+		{"tcp", " --keepalive 1 4 --proto tcp-server", "--proto tcp-client"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			best, second, own := freePort(t), freePort(t), freePort(t)
+			serve := func(port int) *testLink {
+				return start(t, fmt.Sprintf("--dev tap --local 127.0.0.1 --lport %d", port)+c.server+serverWords)
+			}
+			two := serve(second)
+			client := start(t, fmt.Sprintf("--dev tap --local 127.0.0.1 --lport %d --remote 127.0.0.1 %d --remote 127.0.0.1 %d --connect-timeout 1 --keepalive 1 2 --remote-return 1 ",
+				own, best, second)+c.client+clientWords)
+			client.writeUntil("a frame by the second way", func() bool { return len(two.got()) > 0 }, numbered(0))
+			one := serve(best)
+			client.writeUntil("a frame by the best way", func() bool { return len(one.got()) > 0 }, numbered(1))
+			one.writeUntil("a frame back", func() bool { return len(client.got()) > 0 }, numbered(2))
+			one.elem.Close()
+			had := len(two.got())
+			client.writeUntil("a frame by the second way again", func() bool { return len(two.got()) > had }, numbered(3))
+		})
+	}
+}
