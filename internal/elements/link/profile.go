@@ -126,28 +126,25 @@ func has(words []tmesh.Word, option string) bool {
 // for tcp-client and binds no port that is not named.
 func asClient(words []tmesh.Word) []tmesh.Word {
 	out := make([]tmesh.Word, 0, len(words)+1)
-	behind := 0 // words since --proto or --remote
+	inBlock := false // of a --connection, whose options are quoted
+	toProto := 0     // how many words on a protocol stands
 	for _, w := range words {
-		option := strings.HasPrefix(w.Text, "--") && !w.Quoted
+		toProto--
 		switch {
-		case option && (w.Text == "--proto" || w.Text == "--remote"):
-			behind = 1
-		case option:
-			behind = 0
-		case behind > 0:
-			switch w.Text {
-			case "tcp", "tcp4", "tcp6":
-				w.Text += "-client"
-			}
+		case strings.HasPrefix(w.Text, "--") && (!w.Quoted || inBlock):
+			inBlock = inBlock && w.Quoted || w.Text == "--connection"
+			toProto = map[string]int{"--proto": 1, "--remote": 3}[w.Text]
+		case toProto == 0 && (w.Text == "tcp" || w.Text == "tcp4" || w.Text == "tcp6"):
+			w.Text += "-client"
 		}
 		out = append(out, w)
 	}
-	if has(words, "--remote") && !has(words, "--nobind") && !has(words, "--local") && !has(words, "--lport") && !has(words, "--bind") && !has(words, "--port") {
-		for _, w := range words {
-			if w.Text == "--remote" {
-				out = append(out, tmesh.Word{Text: "--nobind", Pos: w.Pos})
-				break
-			}
+	if has(words, "--nobind") || has(words, "--local") || has(words, "--lport") || has(words, "--bind") || has(words, "--port") {
+		return out
+	}
+	for _, w := range words {
+		if w.Text == "--remote" || w.Text == "--connection" {
+			return append(out, tmesh.Word{Text: "--nobind", Pos: w.Pos})
 		}
 	}
 	return out

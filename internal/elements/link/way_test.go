@@ -28,14 +28,19 @@ func parsed(t *testing.T, dir, text string) (*config, error) {
 }
 
 func TestWays(t *testing.T) {
-	dir := t.TempDir()
+	dir := keyFolder(t)
 	ovpn := filepath.Join(dir, "p.ovpn")
 	if err := os.WriteFile(ovpn, []byte("dev tap\nremote-random\n"+
 		"<connection>\nremote a 1 udp\nnobind\n</connection>\n"+
 		"<connection>\nremote b\nproto tcp-client\nrport 2\nnobind\nhttp-proxy p 3128\nconnect-timeout 7\n</connection>\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.WriteFile(filepath.Join(dir, "client.ovpn"), []byte("client\ndev tap\nca crt\nauth-user-pass user\n"+
+		"<connection>\nremote a\nproto tcp\n</connection>\n<connection>\nremote tcp 1 tcp4\n</connection>\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for text, want := range map[string]string{
+		"--config client.ovpn":         "tcp a port 1194|tcp tcp port 1",
 		"--local 10.0.0.1":                                                                             "udp whoever comes",
 		"--local 10.0.0.1 --proto tcp-server":                                                          "tcp whoever comes",
 		"--nobind --remote a --remote b 2 --rport 3":                                                   "udp a port 3|udp b port 2",
