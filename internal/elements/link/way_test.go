@@ -40,7 +40,7 @@ func TestWays(t *testing.T) {
 		t.Fatal(err)
 	}
 	for text, want := range map[string]string{
-		"--config client.ovpn":         "tcp a port 1194|tcp tcp port 1",
+		"--config client.ovpn":                                                                         "tcp a port 1194|tcp tcp port 1",
 		"--local 10.0.0.1":                                                                             "udp whoever comes",
 		"--local 10.0.0.1 --proto tcp-server":                                                          "tcp whoever comes",
 		"--nobind --remote a --remote b 2 --rport 3":                                                   "udp a port 3|udp b port 2",
