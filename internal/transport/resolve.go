@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // ResolveHost gives the addresses of a family that a name or a written address
@@ -82,7 +84,10 @@ func named(a netip.Addr) netip.Addr {
 // CheckHost says what is wrong with a word that is to name a host: it must be
 // an IP address or have the form of a name.
 func CheckHost(host string) error {
-	if _, err := netip.ParseAddr(host); err == nil {
+	if a, err := netip.ParseAddr(host); err == nil {
+		if strings.ContainsFunc(a.Zone(), notOfInterface) {
+			return fmt.Errorf("%q has behind its %% what cannot be an interface's name", host)
+		}
 		return nil
 	}
 	switch {
@@ -94,4 +99,10 @@ func CheckHost(host string) error {
 		return fmt.Errorf("%q is neither an address nor a name", host)
 	}
 	return nil
+}
+
+// notOfInterface says of a character that no interface's name has it (dev_valid_name
+// in Linux's net/core/dev.c), or that it would break out of a line.
+func notOfInterface(r rune) bool {
+	return r == ' ' || r == '/' || r == ':' || r == '%' || r == utf8.RuneError || !unicode.IsPrint(r)
 }

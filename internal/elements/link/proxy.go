@@ -272,7 +272,10 @@ func (c *config) checkProxyWay(w way) error {
 	case addr.IsValid() && !w.proto.family.Has(addr):
 		bad("%s is not an %s address, as --proto wants", addr, w.proto.family)
 	}
-	if a, err := netip.ParseAddr(w.host.Text); err == nil && a.Is6() && a.IsLinkLocalUnicast() {
+	switch a, _ := netip.ParseAddr(w.host.Text); {
+	case a.Zone() != "":
+		bad("%s has the name of an interface of this host behind it, which says nothing to a proxy; give --remote an address without", a)
+	case lacksZone(a):
 		bad("%s is on every link, so that a proxy could not tell which is meant; give --remote another address", a)
 	}
 	return errors.Join(faults...)

@@ -141,6 +141,8 @@ func TestProxyFaultsAreToldAtTheirWord(t *testing.T) {
 		"--local 10.0.0.1 --remote a --socks-proxy ::1":           "::1 cannot be reached from 10.0.0.1 of --local",
 		"--nobind --proto udp6 --remote a --socks-proxy 10.0.0.1": "10.0.0.1 is not an IPv6 address",
 		"--nobind --remote fe80::1 --socks-proxy p":               "fe80::1 is on every link",
+		"--nobind --remote fe80::1%eth0 --socks-proxy p":          "fe80::1%eth0 has the name of an interface of this host",
+		viaTCP + "--remote 2001:db8::1%x --http-proxy p 1":        "2001:db8::1%x has the name of an interface of this host",
 	} {
 		args, _ := argsOf(words)
 		if _, err := parse(args, ""); err == nil || !strings.Contains(err.Error(), want) || strings.Count(err.Error(), "\n") > 0 {
