@@ -74,7 +74,24 @@ func (s *SOCKS) Associate(conn net.Conn) (relay netip.AddrPort, err error) {
 	if relay.Addr().IsUnspecified() { // where it was asked
 		relay = netip.AddrPortFrom(via, relay.Port())
 	}
+	if what := noRelay(relay.Addr(), via); what != "" {
+		return relay, fmt.Errorf("the SOCKS proxy answers that it relays datagrams at %v, which is %s; ask who runs it, or use --proto tcp-client", relay, what)
+	}
 	return relay, nil
+}
+
+// noRelay says what an address is at which no proxy relays datagrams that was reached
+// via another one; "": it may.
+func noRelay(relay, via netip.Addr) string {
+	switch {
+	case relay.IsMulticast():
+		return "a multicast address"
+	case relay == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+		return "the broadcast address"
+	case relay.IsLoopback() && !via.IsLoopback():
+		return "this host, where the proxy is not"
+	}
+	return ""
 }
 
 func addrOf(a net.Addr) netip.Addr {

@@ -128,6 +128,9 @@ func TestSOCKSAssociates(t *testing.T) {
 		{"by name", boundOdd, "", "names its relay"},
 		{"no port", bound4[:8] + "\x00\x00", "", "does not say at which port"},
 		{"refused", "\x05\x07\x00\x01", "", "does not carry out this command"},
+		{"loopback, as the proxy", bound4[:4] + "\x7f\x00\x00\x09\x12\x34", "127.0.0.9:4660", ""},
+		{"multicast", bound4[:4] + "\xe0\x00\x00\x01\x12\x34", "", "it relays datagrams at 224.0.0.1:4660, which is a multicast address"},
+		{"broadcast", bound4[:4] + "\xff\xff\xff\xff\x12\x34", "", "at 255.255.255.255:4660, which is the broadcast address"},
 	} {
 		dial, wrong := fakeSOCKS(t, []talk{greeting, {askRelay, c.answer}})
 		conn, err := dial()
@@ -140,6 +143,22 @@ func TestSOCKSAssociates(t *testing.T) {
 		}
 		if err := <-wrong; err != nil {
 			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+}
+
+func TestRelaysAreNotAnywhere(t *testing.T) {
+	for _, c := range []struct {
+		relay, via string
+		ok         bool
+	}{
+		{"10.0.0.1", "10.0.0.2", true}, {"2001:db8::1", "10.0.0.2", true}, {"169.254.0.1", "10.0.0.2", true},
+		{"127.0.0.1", "127.0.0.9", true}, {"127.0.0.1", "::1", true}, {"::1", "::1", true}, {"10.0.0.1", "127.0.0.1", true},
+		{"127.0.0.1", "10.0.0.2", false}, {"127.1.2.3", "2001:db8::1", false}, {"::1", "2001:db8::1", false},
+		{"239.1.1.1", "127.0.0.1", false}, {"ff02::1", "::1", false}, {"255.255.255.255", "127.0.0.1", false},
+	} {
+		if what := noRelay(netip.MustParseAddr(c.relay), netip.MustParseAddr(c.via)); (what == "") != c.ok {
+			t.Errorf("%s via %s: %q", c.relay, c.via, what)
 		}
 	}
 }
