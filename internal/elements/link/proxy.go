@@ -105,6 +105,9 @@ func (c *config) setHTTPProxy(v element.Values) (err error) {
 		return v.Faultf(3, "%q is not a way to show a password%s; it is none, basic, digest or ntlm", method,
 			element.DidYouMean(method, []string{"none", "basic", "digest", "ntlm"}))
 	}
+	if err := p.http.Check(); err != nil {
+		return v.Faultf(2, "%v", err)
+	}
 	return nil
 }
 
@@ -139,6 +142,9 @@ func (c *config) setSOCKSProxy(v element.Values) (err error) {
 		if p.socks.Credentials, err = c.credentials(v, 2); err != nil {
 			return err
 		}
+		if err := p.socks.Check(); err != nil {
+			return v.Faultf(2, "%v", err)
+		}
 	}
 	p.option, p.pos = "--socks-proxy", v.Name.Pos
 	return nil
@@ -167,11 +173,7 @@ func (c *config) credentials(v element.Values, i int) (*proxy.Credentials, error
 		return nil, err
 	}
 	defer wipe(&f)
-	found := credentialsIn(f)
-	if err := found.Check(); err != nil {
-		return nil, v.Faultf(i, "%v", err)
-	}
-	return found, nil
+	return credentialsIn(f), nil
 }
 
 func credentialsIn(f contents) *proxy.Credentials {
@@ -294,7 +296,7 @@ func (c *config) completeHTTPProxy() error {
 	if p.user.data != nil { // it is given, and has been read
 		defer wipe(&p.user)
 		p.http.Credentials = credentialsIn(p.user)
-		if err := p.http.Credentials.Check(); err != nil {
+		if err := p.http.Check(); err != nil {
 			return c.at("--http-proxy-user-pass", "%v", err)
 		}
 		if p.http.Method == proxy.None {

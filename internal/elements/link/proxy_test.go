@@ -101,7 +101,8 @@ func TestProxyOfTheEnvironment(t *testing.T) {
 }
 
 func TestProxyFaultsAreToldAtTheirWord(t *testing.T) {
-	login, empty := loginFile(t, "me\nhush\n"), loginFile(t, "\n")
+	login, empty, colon := loginFile(t, "me\nhush\n"), loginFile(t, "\n"), loginFile(t, "m:e\nhush\n")
+	long := loginFile(t, "me\nhush"+strings.Repeat("x", 252))
 	for words, want := range map[string]string{
 		"--http-proxy p":                                                         "1:68: --http-proxy: its port is missing",
 		"--http-proxy p 0":                                                       `1:70: --http-proxy: "0" is not a number`,
@@ -123,6 +124,8 @@ func TestProxyFaultsAreToldAtTheirWord(t *testing.T) {
 		"--http-proxy p 1 --http-proxy-option CUSTOM a b":                        `there is no "CUSTOM"`,
 		"--http-proxy p 1" + strings.Repeat(" --http-proxy-option EXT2 a b", 11): "there are 10 headers already",
 		"--http-proxy p 1 --socks-proxy q":                                       "--socks-proxy: it contradicts --http-proxy",
+		"--http-proxy p 1 " + colon:                                              "1:72: --http-proxy: the user's name has a colon in it",
+		"--socks-proxy p 1 " + long:                                              "1:73: --socks-proxy: the name or the password is longer than the 255 bytes",
 		"--socks-proxy p 99999":                                                  `"99999" is not a number`,
 		"--socks-proxy p 1 stdin":                                                "there is nobody to ask",
 		"--http-proxy-override p 1":                                              "--http-proxy-override: it is not carried out",

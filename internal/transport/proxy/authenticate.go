@@ -14,6 +14,14 @@ func (c *Credentials) basic() string {
 	return "Basic " + base64.StdEncoding.EncodeToString([]byte(c.User+":"+c.Password))
 }
 
+// checkBasic says what basic could not tell.
+func (c *Credentials) checkBasic() error {
+	if strings.Contains(c.User, ":") {
+		return errors.New("the user's name has a colon in it, behind which a proxy that takes basic has the password begin (RFC 7617, 2); only digest and ntlm can tell such a name")
+	}
+	return nil
+}
+
 // choose decides what to show with the next request, after the proxy has answered
 // that it wants to know who we are. Its error says why there is no next request.
 func (x *exchange) choose(answer *http.Response) error {
@@ -24,9 +32,9 @@ func (x *exchange) choose(answer *http.Response) error {
 		x.digest, x.stale = digest, true
 		return nil
 	case x.scheme != "":
-		return fmt.Errorf("the HTTP proxy refuses the name and password (%s): %s; correct the file of --http-proxy or --http-proxy-user-pass", x.scheme, clip(answer.Status))
+		return fmt.Errorf("the HTTP proxy refuses the name and password (%s): %s; correct the file of --http-proxy or --http-proxy-user-pass", x.scheme, x.status(answer))
 	case x.Credentials == nil || x.Method == None:
-		return fmt.Errorf("the HTTP proxy wants to know who we are: %s; give --http-proxy a file with the name and the password, or auto and --http-proxy-user-pass", clip(answer.Status))
+		return fmt.Errorf("the HTTP proxy wants to know who we are: %s; give --http-proxy a file with the name and the password, or auto and --http-proxy-user-pass", x.status(answer))
 	}
 	takes := func(m Method) bool {
 		return x.Method == m || x.Method == Auto || x.Method == AutoNoClear && m != Basic
@@ -41,19 +49,23 @@ func (x *exchange) choose(answer *http.Response) error {
 		x.scheme = NTLM
 	case has("basic") && takes(Basic):
 		x.scheme = Basic
+		return x.Credentials.checkBasic()
 	case has("basic") && x.Method == AutoNoClear:
 		return errors.New("the HTTP proxy wants the password in the clear (basic), which auto-nct forbids; say auto if everybody on the way to it may know it")
 	default:
-		return fmt.Errorf("the HTTP proxy offers %s; that is none of the ways to show a password that are allowed here (--http-proxy: %s)", schemes(offered), x.Method)
+		return fmt.Errorf("the HTTP proxy offers %s; that is none of the ways to show a password that are allowed here (--http-proxy: %s)", x.schemes(offered), x.Method)
 	}
 	return nil
 }
 
 // schemes are the names of what is offered, for an error.
-func schemes(offered []challenge) string {
+func (x *exchange) schemes(offered []challenge) string {
 	var names []string
 	for _, c := range offered {
 		name := c.scheme
+		if x.Credentials.repeatedIn(fmt.Sprint(name, c.params["algorithm"], c.params["qop"])) {
+			return "what is no scheme, " + repeats
+		}
 		if c.scheme == "digest" {
 			name = fmt.Sprintf("digest (algorithm %s, qop %s)", clip(c.params["algorithm"]), clip(c.params["qop"]))
 		}
@@ -62,7 +74,11 @@ func schemes(offered []challenge) string {
 	if len(names) == 0 {
 		return "nothing"
 	}
-	return strings.Join(slices.Compact(names), ", ")
+	text := strings.Join(slices.Compact(names), ", ")
+	if len(text) > maxQuoted {
+		return strings.ToValidUTF8(text[:maxQuoted], "") + "…"
+	}
+	return text
 }
 
 // challenge is one way to show who we are that a proxy offers (RFC 9110, 11.3).

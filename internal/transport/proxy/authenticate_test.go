@@ -124,12 +124,35 @@ func TestCredentialsDoNotPrint(t *testing.T) {
 }
 
 func TestCredentialsThatNoProxyCouldBeTold(t *testing.T) {
-	for _, c := range []Credentials{{"", "x"}, {"a\nb", "x"}, {"a", "x\x00"}, {strings.Repeat("a", 256), ""}, {"a", strings.Repeat("b", 256)}} {
-		if c.Check() == nil {
-			t.Errorf("%q, %q are taken", c.User, c.Password)
+	for _, c := range []Credentials{{"", "x"}, {"a\nb", "x"}, {"a", "x\x00"}} {
+		for _, err := range []error{c.Check(), (&HTTP{Credentials: &c}).Check(), (&SOCKS{&c}).Check()} {
+			if err == nil {
+				t.Errorf("%q, %q are taken", c.User, c.Password)
+			}
 		}
 	}
 	if err := (Credentials{"ä", ""}).Check(); err != nil {
+		t.Error(err)
+	}
+	long := strings.Repeat("b", 256)
+	for _, c := range []Credentials{{long, ""}, {"a", long}} {
+		if err := (&HTTP{Method: Basic, Credentials: &c}).Check(); err != nil {
+			t.Error(err)
+		}
+		if err := (&SOCKS{&c}).Check(); err == nil || !strings.Contains(err.Error(), "longer than the 255 bytes") {
+			t.Errorf("SOCKS: %v", err)
+		}
+	}
+	if err := (&SOCKS{&Credentials{long[1:], long[1:]}}).Check(); err != nil {
+		t.Error(err)
+	}
+	colon := &Credentials{"a:b", "c:d"}
+	for method, ok := range map[Method]bool{Basic: false, Digest: true, NTLM: true, Auto: true, AutoNoClear: true, None: true} {
+		if err := (&HTTP{Method: method, Credentials: colon}).Check(); (err == nil) != ok {
+			t.Errorf("%s: %v", method, err)
+		}
+	}
+	if err := (&SOCKS{colon}).Check(); err != nil {
 		t.Error(err)
 	}
 }

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -48,6 +49,17 @@ type HTTP struct {
 	Credentials *Credentials
 }
 
+// Check says what the proxy could not be told of the credentials.
+func (h *HTTP) Check() error {
+	if h.Credentials == nil {
+		return nil
+	}
+	if err := h.Credentials.Check(); err != nil || h.Method != Basic {
+		return err
+	}
+	return h.Credentials.checkBasic()
+}
+
 // maxConnections is how many connections one CONNECT may take: to hear what the proxy
 // asks for, to show it, and to show it again where a nonce has become stale.
 const maxConnections = 3
@@ -88,7 +100,7 @@ type exchange struct {
 // ask sends one request, with NTLM two, over a connection. Neither done nor an error
 // says that it should be asked again over another one.
 func (x *exchange) ask(conn io.ReadWriter) (done bool, err error) {
-	r := newAnswers(conn)
+	r := newAnswers(conn, x.Credentials)
 	var authorization string
 	switch x.scheme {
 	case Basic:
@@ -107,7 +119,7 @@ func (x *exchange) ask(conn io.ReadWriter) (done bool, err error) {
 	case granted(answer):
 		return true, nil
 	case answer.StatusCode != http.StatusProxyAuthRequired:
-		return false, refusal(answer)
+		return false, x.refusal(answer)
 	}
 	return false, x.choose(answer)
 }
@@ -115,7 +127,7 @@ func (x *exchange) ask(conn io.ReadWriter) (done bool, err error) {
 func granted(r *http.Response) bool { return r.StatusCode/100 == 2 }
 
 // refusal is the error of an answer, in the proxy's own words.
-func refusal(r *http.Response) error {
+func (x *exchange) refusal(r *http.Response) error {
 	hint := ""
 	switch {
 	case r.StatusCode == http.StatusForbidden || r.StatusCode == http.StatusMethodNotAllowed:
@@ -123,7 +135,15 @@ func refusal(r *http.Response) error {
 	case r.StatusCode >= 500:
 		hint = "; it does not reach the peer: is that running, and does it listen at this port?"
 	}
-	return fmt.Errorf("the HTTP proxy refuses: %s%s", clip(r.Status), hint)
+	return fmt.Errorf("the HTTP proxy refuses: %s%s", x.status(r), hint)
+}
+
+// status is how an answer begins, for an error.
+func (x *exchange) status(r *http.Response) string {
+	if x.Credentials.repeatedIn(r.Status) {
+		return fmt.Sprintf("%d, %s", r.StatusCode, repeats)
+	}
+	return clip(r.Status)
 }
 
 // roundTrip sends a request and reads the head of its answer.
@@ -165,16 +185,17 @@ func (x *exchange) request(authorization string) []byte {
 type answers struct {
 	from  *byteReader
 	lines *bufio.Reader
+	shown *Credentials // that no error may repeat, or nil
 }
 
-func newAnswers(conn io.Reader) *answers {
+func newAnswers(conn io.Reader, shown *Credentials) *answers {
 	from := &byteReader{conn: conn}
-	return &answers{from, bufio.NewReader(from)}
+	return &answers{from, bufio.NewReader(from), shown}
 }
 
 // next reads the head of an answer. Its body is bounded together with it.
 func (a *answers) next() (*http.Response, error) {
-	a.from.left, a.from.begin = maxAnswer, nil
+	a.from.left, a.from.read = maxAnswer, nil
 	answer, err := http.ReadResponse(a.lines, &http.Request{Method: http.MethodConnect})
 	switch {
 	case err == nil:
@@ -183,10 +204,12 @@ func (a *answers) next() (*http.Response, error) {
 		return nil, errLong
 	case a.from.err != nil && !errors.Is(a.from.err, io.EOF): // it, too, may have cut off a line
 		return nil, fmt.Errorf("read the HTTP proxy's answer: %w", hungUp(a.from.err))
-	case a.from.err != nil && (len(a.from.begin) == 0 || strings.HasPrefix(string(a.from.begin), "HTTP/")):
+	case a.from.err != nil && (len(a.from.read) == 0 || bytes.HasPrefix(a.from.read, []byte("HTTP/"))):
 		return nil, errHungUp
+	case a.shown.repeatedIn(string(a.from.read)):
+		return nil, fmt.Errorf("what the proxy answers is not HTTP, %s; is it a --socks-proxy?", repeats)
 	}
-	return nil, fmt.Errorf("what the proxy answers is not HTTP: %s; is it a --socks-proxy?", clip(string(a.from.begin)))
+	return nil, fmt.Errorf("what the proxy answers is not HTTP: %s; is it a --socks-proxy?", clip(string(a.from.read[:min(64, len(a.from.read))])))
 }
 
 var errLong = fmt.Errorf("the HTTP proxy's answer is longer than %d bytes; it is no answer that can be meant", maxAnswer)
@@ -194,10 +217,10 @@ var errLong = fmt.Errorf("the HTTP proxy's answer is longer than %d bytes; it is
 // byteReader reads a byte at a time, so that what the peer says behind an answer stays
 // in the socket, whence frames are read.
 type byteReader struct {
-	conn  io.Reader
-	left  int    // bytes that may still come
-	begin []byte // the first that came
-	err   error
+	conn io.Reader
+	left int    // bytes that may still come
+	read []byte // what came
+	err  error
 }
 
 func (r *byteReader) Read(p []byte) (n int, err error) {
@@ -209,9 +232,7 @@ func (r *byteReader) Read(p []byte) (n int, err error) {
 	}
 	n, err = r.conn.Read(p[:1])
 	r.left -= n
-	if len(r.begin) < 64 {
-		r.begin = append(r.begin, p[:n]...)
-	}
+	r.read = append(r.read, p[:n]...)
 	r.err = err
 	return n, err
 }

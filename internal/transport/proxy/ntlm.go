@@ -25,9 +25,9 @@ func (x *exchange) askNTLM(conn io.Writer, r *answers) (done bool, err error) {
 	case granted(answer):
 		return true, nil
 	case answer.StatusCode != http.StatusProxyAuthRequired:
-		return false, refusal(answer)
+		return false, x.refusal(answer)
 	}
-	asked, err := ntlmChallenge(parseChallenges(answer.Header.Values("Proxy-Authenticate")))
+	asked, err := x.ntlmChallenge(parseChallenges(answer.Header.Values("Proxy-Authenticate")))
 	if err != nil {
 		return false, err
 	}
@@ -50,7 +50,7 @@ func (x *exchange) askNTLM(conn io.Writer, r *answers) (done bool, err error) {
 	case answer.StatusCode == http.StatusProxyAuthRequired:
 		return false, x.choose(answer)
 	}
-	return false, refusal(answer)
+	return false, x.refusal(answer)
 }
 
 func ntlmToken(message []byte) string {
@@ -58,10 +58,10 @@ func ntlmToken(message []byte) string {
 }
 
 // ntlmChallenge is the proxy's message among what it offers.
-func ntlmChallenge(offered []challenge) ([]byte, error) {
+func (x *exchange) ntlmChallenge(offered []challenge) ([]byte, error) {
 	i := slices.IndexFunc(offered, func(c challenge) bool { return c.scheme == "ntlm" && c.token != "" })
 	if i < 0 {
-		return nil, fmt.Errorf("the HTTP proxy does not answer NTLM with a challenge; it offers %s: use auto, or another method", schemes(offered))
+		return nil, fmt.Errorf("the HTTP proxy does not answer NTLM with a challenge; it offers %s: use auto, or another method", x.schemes(offered))
 	}
 	message, err := base64.StdEncoding.DecodeString(offered[i].token)
 	if err != nil {

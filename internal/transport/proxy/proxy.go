@@ -11,12 +11,12 @@ package proxy
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/netip"
 	"strconv"
+	"strings"
 )
 
 // maxAnswer bounds one answer of a proxy, headers and page together, in bytes.
@@ -43,17 +43,11 @@ func (t Target) Addr() netip.AddrPort {
 // Credentials are a user's name and password for a proxy. They do not print.
 type Credentials struct{ User, Password string }
 
-// maxCredential is how long a name or a password may be, in bytes: what SOCKS takes
-// (RFC 1929).
-const maxCredential = 255
-
 // Check says what no proxy could be told.
 func (c Credentials) Check() error {
 	switch {
 	case c.User == "":
 		return errors.New("the user's name is empty; it is the first line, the password the second")
-	case len(c.User) > maxCredential || len(c.Password) > maxCredential:
-		return fmt.Errorf("the name or the password is longer than %d bytes", maxCredential)
 	case hasControls(c.User) || hasControls(c.Password):
 		return errors.New("the name or the password has a control character in it")
 	}
@@ -66,6 +60,24 @@ const hidden = "(a name and a password)"
 func (c Credentials) String() string       { return hidden }
 func (c Credentials) GoString() string     { return hidden }
 func (c Credentials) LogValue() slog.Value { return slog.StringValue(hidden) }
+
+// repeatedIn says whether something that a proxy says has in it what was shown to it, in
+// whatever letters.
+func (c *Credentials) repeatedIn(said string) bool {
+	if c == nil {
+		return false
+	}
+	said = strings.ToLower(said)
+	_, token, _ := strings.Cut(c.basic(), " ")
+	for _, secret := range []string{c.Password, strings.TrimRight(token, "=")} {
+		if secret != "" && strings.Contains(said, strings.ToLower(secret)) {
+			return true
+		}
+	}
+	return false
+}
+
+const repeats = "and repeats the name and the password"
 
 // Dialer makes a new connection to the proxy.
 type Dialer func() (net.Conn, error)
@@ -103,11 +115,13 @@ func hasControls(s string) bool {
 	return false
 }
 
+// maxQuoted is how much an error has of a foreign text, in bytes.
+const maxQuoted = 120
+
 // clip is the beginning of a foreign text, in quotes, for an error.
 func clip(s string) string {
-	const most = 120
-	if len(s) > most {
-		return strconv.Quote(s[:most]) + "…"
+	if len(s) > maxQuoted {
+		return strconv.Quote(s[:maxQuoted]) + "…"
 	}
 	return strconv.Quote(s)
 }

@@ -14,6 +14,21 @@ type SOCKS struct {
 	Credentials *Credentials
 }
 
+// maxCredential is how long a name or a password may be, in bytes (RFC 1929, 2).
+const maxCredential = 255
+
+// Check says what the proxy could not be told of the credentials.
+func (s *SOCKS) Check() error {
+	c := s.Credentials
+	switch {
+	case c == nil:
+		return nil
+	case len(c.User) > maxCredential || len(c.Password) > maxCredential:
+		return fmt.Errorf("the name or the password is longer than the %d bytes that SOCKS takes", maxCredential)
+	}
+	return c.Check()
+}
+
 // Of RFC 1928: versions, methods, commands, kinds of addresses. Of RFC 1929: the
 // version of the talk about a password.
 const (
@@ -151,7 +166,7 @@ func (s *SOCKS) introduce(conn io.ReadWriter) error {
 // showPassword is RFC 1929.
 func (s *SOCKS) showPassword(conn io.ReadWriter) error {
 	user, password := s.Credentials.User, s.Credentials.Password
-	if err := s.Credentials.Check(); err != nil {
+	if err := s.Check(); err != nil {
 		return err
 	}
 	b := append([]byte{passwordVersion, byte(len(user))}, user...)
