@@ -59,7 +59,7 @@ type relayedPeer struct {
 // Associate asks a proxy for a relay, and opens a socket towards it. An error of the
 // local address is a *BindError.
 func Associate(ctx context.Context, c RelayedConfig) (*Relayed, error) {
-	talk, cancel := context.WithTimeout(ctx, c.Timeout)
+	talk, cancel := withTimeout(ctx, c.Timeout)
 	defer cancel()
 	routes := make([]Route, len(c.Proxy))
 	for i, r := range c.Proxy {
@@ -68,7 +68,7 @@ func Associate(ctx context.Context, c RelayedConfig) (*Relayed, error) {
 			routes[i].Local = netip.AddrPortFrom(r.Local.Addr(), 0)
 		}
 	}
-	way := &way{ctx: talk, config: TCPConfig{Socket: c.UDP.Socket}, routes: routes, timeout: c.Timeout}
+	way := &way{ctx: talk, config: TCPConfig{Socket: c.UDP.Socket}, routes: routes}
 	conn, err := way.dial()
 	if err != nil {
 		return nil, way.explain(c.Remote, err)

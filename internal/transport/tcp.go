@@ -45,13 +45,19 @@ type TCP struct {
 // is one at least. An error of the local address, or of what Socket asks for, is a
 // *BindError.
 func Dial(ctx context.Context, c TCPConfig, routes []Route, timeout time.Duration) (*TCP, error) {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	ctx, cancel := withTimeout(ctx, timeout)
 	defer cancel()
 	conn, err := c.dialAny(ctx, routes)
 	if err != nil {
 		return nil, err
 	}
 	return newTCP(conn, c), nil
+}
+
+// withTimeout bounds how long it may take to reach somebody. The context's cause says
+// so, unless its parent's end comes first.
+func withTimeout(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, timeout, fmt.Errorf("it has not answered within %v (--connect-timeout)", timeout))
 }
 
 func (c TCPConfig) dial(ctx context.Context, by Route) (*net.TCPConn, error) {
@@ -69,7 +75,12 @@ func (c TCPConfig) dial(ctx context.Context, by Route) (*net.TCPConn, error) {
 		if bind, ok := asBindError("connect from tcp", by.Local, err); ok || refused != nil {
 			return nil, bind
 		}
-		return nil, fmt.Errorf("connect to tcp %v: %w", by.To, withoutAddress(err))
+		err = withoutAddress(err)
+		if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) {
+			<-ctx.Done() // at once: the deadline is its
+			err = context.Cause(ctx)
+		}
+		return nil, fmt.Errorf("connect to tcp %v: %w", by.To, err)
 	}
 	tcp := conn.(*net.TCPConn)
 	if by.Local.Port() != 0 {

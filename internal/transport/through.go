@@ -15,9 +15,9 @@ import (
 // DialThrough is Dial by way of a proxy, to which the routes lead, and which has to
 // reach the peer itself. The timeout is for all of it.
 func DialThrough(ctx context.Context, c TCPConfig, routes []Route, by proxy.Connector, peer proxy.Target, timeout time.Duration) (*TCP, error) {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	ctx, cancel := withTimeout(ctx, timeout)
 	defer cancel()
-	way := &way{ctx: ctx, config: c, routes: routes, timeout: timeout}
+	way := &way{ctx: ctx, config: c, routes: routes}
 	conn, err := by.Connect(way.dial, peer)
 	if err = way.end(err); err != nil {
 		return nil, way.explain(peer, err)
@@ -27,12 +27,11 @@ func DialThrough(ctx context.Context, c TCPConfig, routes []Route, by proxy.Conn
 
 // way is a talk with a proxy, which has to come to its end before ctx does.
 type way struct {
-	ctx     context.Context
-	config  TCPConfig
-	routes  []Route // the one that has led to the proxy, once there is one
-	timeout time.Duration
-	conn    *net.TCPConn // the last one
-	stop    func() bool
+	ctx    context.Context // of withTimeout
+	config TCPConfig
+	routes []Route      // the one that has led to the proxy, once there is one
+	conn   *net.TCPConn // the last one
+	stop   func() bool
 }
 
 // dial connects to the proxy.
@@ -74,7 +73,7 @@ func (w *way) explain(peer proxy.Target, err error) error {
 	case errors.As(err, &bind):
 		return err
 	case errors.Is(err, os.ErrDeadlineExceeded) && w.ctx.Err() == context.DeadlineExceeded:
-		err = fmt.Errorf("it has not answered within %v (--connect-timeout)", w.timeout)
+		err = context.Cause(w.ctx)
 	case w.ctx.Err() == context.Canceled:
 		err = w.ctx.Err()
 	}

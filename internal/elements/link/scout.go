@@ -73,7 +73,8 @@ var errNotShown = errors.New("the peer has not shown itself")
 
 // explore gives a circuit over a way if that leads to the peer.
 func (l *Link) explore(ctx context.Context, w way) (*circuit, error) {
-	ctx, cancel := context.WithTimeout(ctx, min(w.timeout, scoutTime))
+	limit := min(w.timeout, scoutTime)
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("it has not answered within %v", limit))
 	defer cancel()
 	t := newTour([]way{w})
 	o, err := l.open(ctx, &t)
