@@ -40,6 +40,7 @@ func parse(args element.Args, dir string) (*config, error) {
 		check(faulty)
 		if faulty == nil { // else it is not known what sealing adds to a packet
 			check(c.checkFragment())
+			check(c.checkDatagram())
 		}
 	}
 	check(c.checkMTUTest())

@@ -58,17 +58,30 @@ func (c *config) checkFragment() error {
 	if c.fragment.mtu {
 		around = ipUDPHeader(c.local)
 	}
-	if c.proxied() {
-		around += socksHeader
-	}
+	around += c.relayHeader()
 	if least := openvpn.LeastPacket(c.mtu, c.sealing()) + around; c.fragment.bytes < least {
 		return c.at("--fragment", "%d is too small: a frame goes in 32 packets at the most, for which --tun-mtu %d and the keys need %d", c.fragment.bytes, c.mtu, least)
 	}
 	return nil
 }
 
-// socksHeader is what a SOCKS proxy wants before each datagram, of IPv6 (RFC 1928).
-const socksHeader = 22
+// checkDatagram sees to it that every frame fits a datagram with what is around it,
+// where none goes in several.
+func (c *config) checkDatagram() error {
+	largest := maxMTU - c.sealing() - c.relayHeader()
+	if c.tcp() || c.fragment.bytes != 0 || c.mtu <= largest {
+		return nil
+	}
+	return c.at("--tun-mtu", "%d is too large: over UDP a frame must fit a datagram, with what keys add to it and the header that a --socks-proxy wants; the largest is %d, unless --fragment is given at both ends", c.mtu, largest)
+}
+
+// relayHeader is the longest that any way needs.
+func (c *config) relayHeader() (most int) {
+	for _, w := range c.ways {
+		most = max(most, w.relayHeader())
+	}
+	return most
+}
 
 // ipUDPHeader is the size of the headers of IP and UDP together, of packets from a local
 // address; that of IPv6 where it is not known.

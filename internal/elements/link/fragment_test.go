@@ -30,6 +30,42 @@ func TestFragmentLimit(t *testing.T) {
 	}
 }
 
+// The largest --tun-mtu is that whose frames fit a datagram of 65507 bytes with two tags,
+// what the keys add, and the header of a relay.
+func TestTheLargestMTU(t *testing.T) {
+	secret := " --cipher AES-256-CBC --auth SHA512 --secret " + keyFolder(t) + "/static"
+	const relayed = " --socks-proxy p"
+	long := strings.Repeat("n", 253)
+	for words, largest := range map[string]int{
+		"--remote a":                                   65485,
+		"--remote a" + secret:                          65485 - 64 - 16 - 16 - 8,
+		"--remote a" + relayed:                         65485 - 22,
+		"--remote 10.0.0.1" + relayed:                  65485 - 22,
+		"--remote ::1" + relayed:                       65485 - 22,
+		"--remote " + long + relayed:                   65485 - 260,
+		"--remote a --remote " + long + relayed:        65485 - 260,
+		"--remote " + long + relayed + secret:          65485 - 260 - 104,
+		"--remote a --fragment 5000" + relayed:         65485,
+		"--proto tcp-client --remote a" + relayed:      65485,
+		"--remote b --remote a 1 tcp-client" + relayed: 65485 - 22,
+	} {
+		for mtu, ok := range map[int]bool{largest: true, largest + 1: false} {
+			args, _ := argsOf(fmt.Sprintf("--nobind --tun-mtu %d %s", mtu, words))
+			_, err := parse(args, "")
+			want := fmt.Sprintf("1:10: --tun-mtu: %d is too large: over UDP a frame must fit a datagram", mtu)
+			if mtu > maxMTU {
+				want = fmt.Sprintf("is not a number from 100 to %d", maxMTU)
+			}
+			switch {
+			case ok && err != nil:
+				t.Errorf("%.60s: %v", words, err)
+			case !ok && (err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), fmt.Sprint(largest))):
+				t.Errorf("%.60s, %d: %v", words, mtu, err)
+			}
+		}
+	}
+}
+
 // large is a frame of a length with a number in it.
 func large(n, length int) []byte {
 	frame := append(numbered(n), make([]byte, length-60)...)

@@ -68,11 +68,6 @@ func (c *config) mode() openvpn.Proto { return c.ways[0].proto.mode }
 func (c *config) tcp() bool { return !slices.ContainsFunc(c.ways, way.udp) }
 func (c *config) udp() bool { return !slices.ContainsFunc(c.ways, way.tcp) }
 
-// proxied says whether some way leads through a proxy.
-func (c *config) proxied() bool {
-	return slices.ContainsFunc(c.ways, func(w way) bool { return w.proxy != nil })
-}
-
 func (w way) tcp() bool { return w.proto.tcp() }
 func (w way) udp() bool { return !w.proto.tcp() }
 
@@ -86,6 +81,15 @@ func (w way) transport() string {
 
 // target is whom a proxy is to reach.
 func (w way) target() proxy.Target { return proxy.Target{Host: w.host.Text, Port: w.port} }
+
+// relayHeader is how long the header can be, in bytes, that a SOCKS proxy wants before
+// each datagram: for the peer's name at first, and then for an address of IPv6.
+func (w way) relayHeader() int {
+	if w.proxy == nil || w.tcp() {
+		return 0
+	}
+	return max(proxy.HeaderIPv6, len(proxy.AppendHeader(nil, w.target())))
+}
 
 // String names the way: "udp a.example port 1194", and the proxy that it leads through.
 func (w way) String() string {
