@@ -28,18 +28,33 @@ func ResolveHost(ctx context.Context, host string, family Family) ([]netip.Addr,
 // ResolveLocal is ResolveHost for an address of this host, which may also be
 // the name of one of its interfaces.
 func ResolveLocal(ctx context.Context, local string, family Family) ([]netip.Addr, error) {
-	ifi, err := net.InterfaceByName(local)
+	if IsInterface(local) {
+		return InterfaceAddrs(local, family)
+	}
+	found, err := ResolveHost(ctx, local, family)
+	var dns *net.DNSError
+	if errors.As(err, &dns) {
+		err = fmt.Errorf("no interface is named %q, and no host: %w", local, err)
+	}
+	return found, err
+}
+
+// IsInterface says whether a name is that of an interface of this host now.
+func IsInterface(name string) bool {
+	_, err := net.InterfaceByName(name)
+	return err == nil
+}
+
+// InterfaceAddrs gives the addresses of a family that an interface has, at least one;
+// those of IPv6 that are link-local are the last.
+func InterfaceAddrs(name string, family Family) ([]netip.Addr, error) {
+	ifi, err := net.InterfaceByName(name)
 	if err != nil {
-		found, err := ResolveHost(ctx, local, family)
-		var dns *net.DNSError
-		if errors.As(err, &dns) {
-			err = fmt.Errorf("no interface is named %q, and no host: %w", local, err)
-		}
-		return found, err
+		return nil, fmt.Errorf("look for interface %s: %w", name, err)
 	}
 	addrs, err := ifi.Addrs()
 	if err != nil {
-		return nil, fmt.Errorf("read the addresses of interface %s: %w", local, err)
+		return nil, fmt.Errorf("read the addresses of interface %s: %w", name, err)
 	}
 	var found, linkLocal []netip.Addr
 	for _, a := range addrs {
@@ -49,12 +64,12 @@ func ResolveLocal(ctx context.Context, local string, family Family) ([]netip.Add
 		}
 		addr := prefix.Addr()
 		if addr.Is6() && addr.IsLinkLocalUnicast() {
-			linkLocal = append(linkLocal, addr.WithZone(local))
+			linkLocal = append(linkLocal, addr.WithZone(name))
 			continue
 		}
 		found = append(found, addr)
 	}
-	return ofFamily(append(found, linkLocal...), "interface "+local, family)
+	return ofFamily(append(found, linkLocal...), "interface "+name, family)
 }
 
 func ofFamily(addrs []netip.Addr, whose string, family Family) ([]netip.Addr, error) {

@@ -230,6 +230,8 @@ const pullPoll = time.Second
 func (l *Link) watch(c *circuit) (better *circuit, err error) {
 	found, stop := l.scout(c)
 	defer stop()
+	look, stopLooking := l.lookAtInterface()
+	defer stopLooking()
 	known := false // a peer that has just come may not be noted as heard yet
 	for begun := time.Now(); ; {
 		again, err := c.session.Over(known, time.Now())
@@ -260,6 +262,10 @@ func (l *Link) watch(c *circuit) (better *circuit, err error) {
 			return nil, err
 		case better := <-found:
 			return better, nil
+		case <-look:
+			if err := l.moved(c.conn.Local().Addr()); err != nil {
+				return nil, err
+			}
 		case <-tick:
 		}
 	}

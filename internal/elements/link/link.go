@@ -93,6 +93,7 @@ type Link struct {
 	port   *port
 	tour   tour
 	names  resolver
+	addrs  func(iface string, family transport.Family) ([]netip.Addr, error)
 
 	ctx     context.Context // ends with Close
 	cancel  context.CancelFunc
@@ -129,7 +130,7 @@ func newElement(env element.Env, args element.Args) (element.Element, error) {
 		rand.Shuffle(len(c.ways), func(i, j int) { c.ways[i], c.ways[j] = c.ways[j], c.ways[i] })
 	}
 	l := &Link{
-		config: c, log: env.Log, port: newPort(c, env.Log), tour: newTour(c.ways), names: transport.ResolveHost,
+		config: c, log: env.Log, port: newPort(c, env.Log), tour: newTour(c.ways), names: transport.ResolveHost, addrs: transport.InterfaceAddrs,
 		first: make(chan struct{}), failing: occasion.New(6, time.Minute),
 		state: state{doing: "not started", since: time.Now()},
 	}

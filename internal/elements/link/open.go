@@ -148,7 +148,7 @@ func (o *opening) conn(ctx context.Context) (transport.Conn, error) {
 		return o.udp, nil
 	case o.listener != nil:
 		l.log.Info("waiting for a peer to connect", "local", o.listener.Local())
-		conn, err := o.listener.Accept(ctx)
+		conn, err := l.accept(ctx, o.listener)
 		if err != nil {
 			return nil, err
 		}
