@@ -95,7 +95,7 @@ func (c *config) options() []element.Option {
 			Set: func(v element.Values) error { c.device = v.Text(0); return nil }},
 		{Name: "--dev-type", Values: "TYPE", Doc: "`tap`, where --dev does not begin with it.",
 			Set: func(v element.Values) error { c.deviceType = v.Text(0); return nil }},
-		{Name: "--local", Values: "HOST", Doc: "The address to be bound on this host: an IP address, a name, or the name of an interface, whose first address it is. It must be given, unless --nobind is.",
+		{Name: "--local", Values: "HOST", Doc: "The address to be bound on this host: an IP address, a name, or the name of an interface, whose first address it is. It must be given, unless --nobind is. At an interface the link begins anew when its address becomes another one; so that the peer hears of that at once, give --ping or --keepalive.",
 			Set: func(v element.Values) error { c.local = v.Text(0); return transport.CheckHost(c.local) }},
 		{Name: "--proto", Values: "PROTO", Doc: "`udp` (the default), `tcp-server` or `tcp-client`; with `udp4`, `tcp4-server`, `udp6` and so on only IPv4 or IPv6 addresses are used.",
 			Set: func(v element.Values) error {
@@ -123,7 +123,7 @@ func (c *config) options() []element.Option {
 			Set: func(element.Values) error { return nil }},
 		{Name: "--nobind", Doc: "Do not bind: any local address and port will do. It wants a --remote.",
 			Set: func(element.Values) error { c.nobind = true; return nil }},
-		{Name: "--float", Doc: "The peer of --remote may change its address and port: whoever sends is the peer. UDP only.",
+		{Name: "--float", Doc: "The peer of --remote may change its address and port: whoever sends is the peer. UDP only. An end that moves needs --ping or --keepalive, or it is not heard from its new place until it has a frame to send. An openvpn with TLS that is not in server mode takes no data from a new address: an end that moves away from it needs --ping-restart as well, and begins anew.",
 			Set: func(element.Values) error { c.float = true; return nil }},
 		{Name: "--connect-retry", Values: "SECONDS [MAX]", Doc: "The pause before the next attempt to connect, 1 if not given. It doubles with each attempt after the fifth at each remote, up to MAX seconds, 300 if not given.",
 			Set: c.setConnectRetry},
