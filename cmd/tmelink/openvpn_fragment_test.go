@@ -84,20 +84,3 @@ func TestOpenVPNWithFragments(t *testing.T) {
 		})
 	}
 }
-
-// TestMTUTestWithOpenVPN has both ends test a path that takes no packets of full length:
-// each tells what the other got.
-func TestMTUTestWithOpenVPN(t *testing.T) {
-	nstest.Need(t, "openvpn", "ping")
-	t.Parallel()
-	e := newDuo(t, keyset(t))
-	e.start(t, keyCase{secret: true, words: "--mtu-test --mtu-disc yes", theirs: "--ping 10"})
-	e.expectAnswer(t, 60*time.Second)
-	const patience = 6 * time.Minute // of which the test takes three and more
-	// 1540 less 100, and 8 for a packet id that is not there, with 28 of IP and UDP; the
-	// next step is 1510.
-	e.ours.Expect(t, `the MTU test is done: the longest packets in bytes, without IP and UDP" `, patience)
-	e.ours.Expect(t, " tried=1532 arrived=1432 ", patience)
-	e.peer.Expect(t, "Empirical MTU test completed [Tried,Actual]", patience)
-	e.peer.Expect(t, "remote->local=[1532,1432]", patience)
-}
