@@ -231,7 +231,7 @@ func TestUnaddressedHosts(t *testing.T) {
 	if a.host.HardwareAddr() == b.host.HardwareAddr() {
 		t.Errorf("both have the hardware address %s", a.host.HardwareAddr())
 	}
-	if got, without := madeUpAddr(element.Env{Machine: "m", Name: "le0"}, nil), madeUpAddr(element.Env{Machine: "m", Name: "le0"}, handedOut().Addrs()); got == without || got != a.host.HardwareAddr() {
+	if got, without := (element.Env{Machine: "m", Name: "le0"}).HardwareAddr(nil), (element.Env{Machine: "m", Name: "le0"}).HardwareAddr(handedOut().Addrs()); got == without || got != a.host.HardwareAddr() {
 		t.Errorf("made up: %s and %s", got, without)
 	}
 }

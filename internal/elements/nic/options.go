@@ -1,11 +1,9 @@
 package nic
 
 import (
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 
 	"tmelink/internal/element"
 	"tmelink/internal/ethernet"
@@ -195,23 +193,7 @@ func (c *config) host(env element.Env) netstack.Config {
 		}
 	}
 	if hc.HardwareAddr == (ethernet.Addr{}) {
-		hc.HardwareAddr = madeUpAddr(env, hc.Addrs)
+		hc.HardwareAddr = env.HardwareAddr(hc.Addrs)
 	}
 	return hc
-}
-
-// madeUpAddr is a locally administered hardware address that is always the same
-// for the same interface, and another one for the same file on another computer
-// as long as it gives the interface another IP address. Where it gives none, the
-// computer's name tells them apart: several clients of a server may have one file.
-func madeUpAddr(env element.Env, addrs []netip.Prefix) ethernet.Addr {
-	made := fmt.Appendf(nil, "%q %q %v", env.Machine, env.Name, addrs)
-	if len(addrs) == 0 {
-		computer, _ := os.Hostname()
-		made = append(made, computer...)
-	}
-	sum := sha256.Sum256(made)
-	a := ethernet.Addr(sum[:6])
-	a[0] = a[0]&^1 | 2
-	return a
 }
