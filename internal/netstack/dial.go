@@ -11,16 +11,42 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv6"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
+	"gvisor.dev/gvisor/pkg/waiter"
 )
 
-// DialTCP connects to an address. The connection also has CloseRead and
-// CloseWrite.
-func (h *Host) DialTCP(ctx context.Context, to netip.AddrPort) (*gonet.TCPConn, error) {
+// DialTCP connects to an address.
+func (h *Host) DialTCP(ctx context.Context, to netip.AddrPort) (*Stream, error) {
 	s, err := h.running()
 	if err != nil {
 		return nil, fmt.Errorf("dial tcp %s: %w", to, err)
 	}
-	return gonet.DialContextTCP(ctx, s, fullAddress(to), protocolOf(to.Addr()))
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	queue := &waiter.Queue{}
+	ep, terr := s.NewEndpoint(tcp.ProtocolNumber, protocolOf(to.Addr()), queue)
+	if terr != nil {
+		return nil, fmt.Errorf("dial tcp %s: %s", to, terr)
+	}
+	entry, woken := waiter.NewChannelEntry(waiter.WritableEvents)
+	queue.EventRegister(&entry)
+	defer queue.EventUnregister(&entry)
+	terr = ep.Connect(fullAddress(to))
+	if _, started := terr.(*tcpip.ErrConnectStarted); started {
+		select {
+		case <-ctx.Done():
+			ep.Close()
+			return nil, ctx.Err()
+		case <-woken:
+		}
+		terr = ep.LastError()
+	}
+	if terr != nil {
+		ep.Close()
+		return nil, fmt.Errorf("dial tcp %s: %s", to, terr)
+	}
+	return newStream(queue, ep), nil
 }
 
 // Dial connects over TCP to "HOST:PORT", HOST being an address or a name; it is

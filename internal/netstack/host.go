@@ -43,6 +43,7 @@ type Config struct {
 	Addrs        []netip.Prefix // the host's own addresses and their networks
 	Gateways     []netip.Addr   // at most one IPv4 and one IPv6 address
 	Nameservers  []netip.Addr   // asked in this order
+	Forwarding   *Forwarding    // nil: the host minds only what is for itself
 }
 
 // Host is a host of its own on an Ethernet. Its methods may be called by any
@@ -70,7 +71,12 @@ func New(cfg Config) *Host {
 	if cfg.MTU == 0 {
 		cfg.MTU = ethernet.MTU
 	}
-	return &Host{cfg: cfg, port: newPort(cfg.HardwareAddr, cfg.MTU)}
+	p := newPort(cfg.HardwareAddr, cfg.MTU)
+	if cfg.Forwarding != nil {
+		p.gateway = newGateway(cfg)
+		p.filter.Add(allRouters)
+	}
+	return &Host{cfg: cfg, port: p}
 }
 
 // Port is where the host's frames go in and out, always the same one. A reader
@@ -87,7 +93,7 @@ func (h *Host) Start() error {
 	if h.stack != nil {
 		return errors.New("start a host: it is started already")
 	}
-	s := newStack()
+	s := newStack(h.cfg.Forwarding == nil)
 	if err := configure(s, h.port, h.cfg); err != nil {
 		s.Destroy()
 		return err
@@ -149,7 +155,9 @@ func (h *Host) running() (*stack.Stack, error) {
 	return h.stack, nil
 }
 
-func newStack() *stack.Stack {
+// newStack makes a stack. Whether it talks to itself is for it to decide by its own
+// addresses, which one that takes all addresses cannot.
+func newStack(toItself bool) *stack.Stack {
 	nud := stack.DefaultNUDConfigurations()
 	// A machine of the same lab may come up a moment later: ask again soon, and
 	// give up after the usual three seconds.
@@ -171,7 +179,7 @@ func newStack() *stack.Stack {
 		TransportProtocols: []stack.TransportProtocolFactory{
 			icmp.NewProtocol4, icmp.NewProtocol6, tcp.NewProtocol, udp.NewProtocol,
 		},
-		HandleLocal: true,
+		HandleLocal: toItself,
 		NUDConfigs:  nud,
 	})
 	return s
@@ -192,6 +200,11 @@ func configure(s *stack.Stack, p *port, cfg Config) error {
 		}
 	}
 	s.SetRouteTable(routesOf(cfg, addrs, nil))
+	if cfg.Forwarding != nil {
+		if err := forward(s, *cfg.Forwarding, cfg.MTU); err != nil {
+			return err
+		}
+	}
 	return p.listenToGroups(s, addrs)
 }
 

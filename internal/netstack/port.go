@@ -40,6 +40,8 @@ type port struct {
 	trusted atomic.Bool
 	// up is where frames go in the stack; nil while there is none.
 	up atomic.Pointer[stack.NetworkDispatcher]
+	// gateway is nil of a host that does not forward. It is set before up.
+	gateway *gateway
 
 	mu     sync.Mutex
 	wake   sync.Cond // the queue is not empty any more, or the port is closed
@@ -132,6 +134,14 @@ func (p *port) deliver(up stack.NetworkDispatcher, f *ethernet.Frame) (ethernet.
 		// Even a promiscuous interface's own stack minds what is for others.
 		return ethernet.FilteredOut, false
 	}
+	if p.gateway != nil {
+		switch reason, fate := p.gateway.judge(f); fate {
+		case taken:
+			return 0, true
+		case dropped:
+			return reason, false
+		}
+	}
 	kind := tcpip.NetworkProtocolNumber(binary.BigEndian.Uint16(f.Data[12:]))
 	if kind != header.ARPProtocolNumber && kind != header.IPv4ProtocolNumber && kind != header.IPv6ProtocolNumber {
 		return ethernet.FilteredOut, false
@@ -158,12 +168,10 @@ func packetType(dst ethernet.Addr) tcpip.PacketType {
 
 // send queues a packet of the stack for the reader.
 func (p *port) send(packet *stack.PacketBuffer) {
-	size := packet.Size()
-	if len(p.queue.frames) >= queueFrames || len(p.queue.bytes)+size > queueBytes {
-		p.counters.Read.Add(ethernet.QueueFull, 1)
+	start, ok := p.room(packet.Size())
+	if !ok {
 		return
 	}
-	start := len(p.queue.bytes)
 	views, offset := packet.AsViewList()
 	for v := views.Front(); v != nil; v = v.Next() {
 		b := v.AsSlice()
@@ -187,6 +195,16 @@ func (p *port) send(packet *stack.PacketBuffer) {
 		}
 	}
 	p.queue.frames = append(p.queue.frames, f)
+}
+
+// room says where the next frame begins in the queue, or counts that there is no
+// room for it.
+func (p *port) room(size int) (start int, ok bool) {
+	if len(p.queue.frames) >= queueFrames || len(p.queue.bytes)+size > queueBytes {
+		p.counters.Read.Add(ethernet.QueueFull, 1)
+		return 0, false
+	}
+	return len(p.queue.bytes), true
 }
 
 // listenToGroups lets through the groups that the stack has joined for its
@@ -214,6 +232,9 @@ func groupsOf(addrs []netip.Prefix) []tcpip.Address {
 	}
 	return groups
 }
+
+// allRouters is the group that router solicitations go to (RFC 4861, 6.1.1).
+var allRouters = ethernet.Addr{0x33, 0x33, 0, 0, 0, 2}
 
 // groupAddr is the hardware address of an IP group (RFC 1112, 6.4; RFC 2464, 7).
 func groupAddr(group tcpip.Address) ethernet.Addr {
