@@ -6,6 +6,7 @@ import (
 	_ "tmelink/internal/elements/emulator"
 	_ "tmelink/internal/elements/generic"
 	_ "tmelink/internal/elements/link"
+	_ "tmelink/internal/elements/nat"
 	_ "tmelink/internal/elements/nic"
 	_ "tmelink/internal/elements/tap"
 )
