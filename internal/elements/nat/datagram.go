@@ -13,6 +13,10 @@ func (n *NAT) datagram(d netstack.Datagram) bool {
 		n.drop("something comes from an address that is not in the guests' network")
 		return true
 	}
+	if n.isDNS(d.To) {
+		n.query(d)
+		return true
+	}
 	key := flowKey{udpFlow, d.From, d.To}
 	fl := n.flows.find(key)
 	if fl == nil {

@@ -9,7 +9,9 @@
 // nat.go is the element, options.go its words and policy.go what guests may reach.
 // tcp.go joins connections; flow.go, datagram.go and echo.go carry UDP and pings,
 // each flow with a socket of its own; unreachable.go passes on why something
-// cannot be reached. socket_*.go is how sockets are read without holding memory.
+// cannot be reached. dns.go asks this computer's name servers for guests. frames.go
+// serves those that have no address yet: dhcp.go and pool.go give addresses, in
+// messages of bootp.go. socket_*.go is how sockets are read without holding memory.
 //
 // Everything is bounded: connections, attempts, flows, and what each of them
 // holds. What is beyond the bounds is dropped, counted, and told once in a while.
@@ -37,11 +39,13 @@ type NAT struct {
 	config config
 	host   *netstack.Host
 	policy policy
+	dhcp   *dhcp // nil: it gives no addresses
 	began  time.Time
 
 	conns table[*conn] // TCP connections
 	flows flows        // UDP and ping
 
+	queries         atomic.Int64  // that wait for an answer
 	denied, dropped atomic.Uint64 // attempts and datagrams: by the rules, by a bound
 
 	ctx     context.Context // ends with Close
@@ -57,6 +61,7 @@ type NAT struct {
 func newNAT(env element.Env, c config) *NAT {
 	n := &NAT{env: env, config: c, began: time.Now(), told: map[string]*occasion.Occasion{}, errands: occasion.New(errorsPerSecond, time.Second)}
 	n.policy = newPolicy(&n.config)
+	n.dhcp = newDHCP(&n.config)
 	n.conns.init(maxConns)
 	n.flows.init(n)
 	n.ctx, n.cancel = context.WithCancel(context.Background())
@@ -128,9 +133,6 @@ func (n *NAT) spawn(f func()) bool {
 	}()
 	return true
 }
-
-// frame is shown every frame for the gateway before its stack is.
-func (n *NAT) frame(*ethernet.Frame) bool { return false }
 
 // now is the gateway's clock, which begins at 0.
 func (n *NAT) now() time.Duration { return time.Since(n.began) }
@@ -213,8 +215,11 @@ func (n *NAT) Status() string {
 		words = append(words, a.String())
 	}
 	udp, echo := n.flows.count()
-	return fmt.Sprintf("%s, tcp %d, udp %d, ping %d, denied %d, dropped %d",
-		strings.Join(words, " "), n.conns.count(), udp, echo, n.denied.Load(), n.dropped.Load())
+	status := fmt.Sprintf("%s, tcp %d, udp %d, ping %d", strings.Join(words, " "), n.conns.count(), udp, echo)
+	if n.dhcp != nil {
+		status += fmt.Sprintf(", leases %d", n.dhcp.pool.held.Load())
+	}
+	return status + fmt.Sprintf(", denied %d, dropped %d", n.denied.Load(), n.dropped.Load())
 }
 
 // table is a bounded set of things that are open. Its methods may be called by any

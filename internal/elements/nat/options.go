@@ -1,6 +1,7 @@
 package nat
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 
@@ -43,6 +44,7 @@ type config struct {
 	mtu        int
 	loopback   bool
 	rules      []rule
+	dhcpConfig
 }
 
 func (c *config) addrs() (all []netip.Prefix) {
@@ -55,7 +57,7 @@ func (c *config) addrs() (all []netip.Prefix) {
 }
 
 func (c *config) options(env element.Env) []element.Option {
-	return []element.Option{
+	options := []element.Option{
 		{Name: "inet", Values: "ADDR/LEN", Doc: "The gateway's IPv4 address and the length of the guests' network's prefix, such as 10.0.77.1/24.",
 			Set: func(v element.Values) (err error) {
 				c.net4, err = network(v, true)
@@ -75,6 +77,7 @@ func (c *config) options(env element.Env) []element.Option {
 		{Name: "outbound", Values: "allow|deny CIDR…", Repeat: true, Doc: "Which destinations guests may reach, such as outbound deny 192.168.0.0/16 fd00::/8. Of all that are given the first that contains the destination decides; what none contains is allowed, so that a list of what is allowed ends with outbound deny 0.0.0.0/0 ::/0. A connection that is denied is refused, a datagram or ping answered as prohibited. The gateway's own address is not concerned.",
 			Set: c.setOutbound},
 	}
+	return append(options, c.dhcpOptions()...)
 }
 
 func (c *config) setLoopback(v element.Values) error {
@@ -139,5 +142,24 @@ func (c *config) parse(env element.Env, args element.Args) error {
 	if c.hwaddr == (ethernet.Addr{}) {
 		c.hwaddr = env.HardwareAddr(c.addrs())
 	}
-	return nil
+	return errors.Join(c.checkDHCP()...)
+}
+
+// checkGuest says why an address cannot be a guest's.
+func (c *config) checkGuest(a netip.Addr) error {
+	own := c.net4
+	if a.Is6() {
+		own = c.net6
+	}
+	switch {
+	case !own.Contains(a):
+		return fmt.Errorf("%s is not in the guests' network %s", a, own.Masked())
+	case a == own.Addr():
+		return fmt.Errorf("%s is the gateway's own address", a)
+	}
+	n := ethernet.Network{Addr6: netip.PrefixFrom(a, own.Bits())}
+	if a.Is4() {
+		n = ethernet.Network{Addr4: n.Addr6}
+	}
+	return n.Check()
 }

@@ -34,11 +34,11 @@ type buffer [64 << 10]byte
 
 var buffers = spare.New(func() *buffer { return new(buffer) })
 
-// conn is a guest's connection and the host's that it goes on by.
+// conn is a guest's connection, and the host's that it goes on by.
 type conn struct {
 	nat   *NAT
 	guest *netstack.Stream
-	host  *net.TCPConn
+	host  *net.TCPConn // nil of one to the gateway itself
 	last  atomic.Int64 // when bytes passed, by the gateway's clock
 }
 
@@ -55,8 +55,9 @@ func (n *NAT) connect(a *netstack.Attempt) {
 		a.Ignore()
 		return
 	}
+	dns := n.isDNS(a.To())
 	to, fate := n.policy.way(a.To())
-	if fate != allowed {
+	if fate != allowed && !dns {
 		n.denied.Add(1)
 		a.Refuse()
 		return
@@ -69,6 +70,13 @@ func (n *NAT) connect(a *netstack.Attempt) {
 		return
 	}
 	defer n.conns.remove(c)
+	if dns {
+		if guest, err := a.Accept(); err == nil && c.open(guest, nil) {
+			n.serveDNS(guest)
+			c.Close()
+		}
+		return
+	}
 	host, err := n.dial(to)
 	if err != nil {
 		n.turnAway(a, err)
@@ -213,5 +221,8 @@ func (c *conn) abort() {
 // Close ends both ends after all has been said.
 func (c *conn) Close() error {
 	c.guest.Close()
+	if c.host == nil {
+		return nil
+	}
 	return c.host.Close()
 }
