@@ -6,10 +6,10 @@
 // socket of this process, and bytes are copied between the two; no packet of a
 // guest's goes out as it is, and nothing of the host is changed.
 //
-// nat.go is the element, options.go its words and policy.go what guests may reach.
+// nat.go is the element, options*.go its words and policy.go what guests may reach.
 // tcp.go joins connections; flow.go, datagram.go and echo.go carry UDP and pings,
 // each flow with a socket of its own; unreachable.go passes on why something
-// cannot be reached. dns.go asks this computer's name servers for guests. frames.go
+// cannot be reached. forward.go leads ports of this computer to guests. dns.go asks this computer's name servers for guests. frames.go
 // serves those that have no address yet: dhcp.go and pool.go give addresses, in
 // messages of bootp.go. socket_*.go is how sockets are read without holding memory.
 //
@@ -21,6 +21,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"strings"
 	"sync"
@@ -47,6 +48,9 @@ type NAT struct {
 
 	queries         atomic.Int64  // that wait for an answer
 	denied, dropped atomic.Uint64 // attempts and datagrams: by the rules, by a bound
+
+	listeners []io.Closer // of forwards
+	inbounds  []*inbound  // the UDP ones of them
 
 	ctx     context.Context // ends with Close
 	cancel  context.CancelFunc
@@ -87,9 +91,14 @@ func (n *NAT) Attach(args element.Args) (ethernet.Port, error) {
 }
 
 // Start brings the gateway up.
-func (n *NAT) Start(context.Context) error {
+func (n *NAT) Start(ctx context.Context) error {
 	if err := n.host.Start(); err != nil {
 		return err
+	}
+	for _, f := range n.config.forwards {
+		if err := n.openForward(ctx, f); err != nil {
+			return err
+		}
 	}
 	n.spawn(n.sweep)
 	n.env.Log.Info("NAT is up", "addrs", n.config.addrs(), "hwaddr", n.config.hwaddr)
@@ -103,6 +112,12 @@ func (n *NAT) Close() error {
 	n.closed = true
 	n.mu.Unlock()
 	n.cancel()
+	for _, l := range n.listeners {
+		l.Close()
+	}
+	for _, in := range n.inbounds {
+		in.close()
+	}
 	err := n.host.Close()
 	n.conns.each(func(c *conn) { c.abort() })
 	n.flows.close()
@@ -161,6 +176,9 @@ func (n *NAT) sweepOnce(now time.Duration) {
 		}
 	})
 	n.flows.sweep(now)
+	for _, in := range n.inbounds {
+		in.sweep(now)
+	}
 }
 
 // drop counts something that a bound forbids, and tells of it.

@@ -44,6 +44,7 @@ type config struct {
 	mtu        int
 	loopback   bool
 	rules      []rule
+	forwards   []forward
 	dhcpConfig
 }
 
@@ -76,6 +77,8 @@ func (c *config) options(env element.Env) []element.Option {
 			Set: c.setLoopback},
 		{Name: "outbound", Values: "allow|deny CIDR…", Repeat: true, Doc: "Which destinations guests may reach, such as outbound deny 192.168.0.0/16 fd00::/8. Of all that are given the first that contains the destination decides; what none contains is allowed, so that a list of what is allowed ends with outbound deny 0.0.0.0/0 ::/0. A connection that is denied is refused, a datagram or ping answered as prohibited. The gateway's own address is not concerned.",
 			Set: c.setOutbound},
+		{Name: "forward", Values: "tcp|udp HOST:PORT=GUEST:PORT", Repeat: true, Doc: "Lead a port of this computer to a guest's: forward tcp 127.0.0.1:8080=10.0.77.2:80. HOST is an address of this computer's, 0.0.0.0 or [::] for all of them. The guest sees the gateway as the sender.",
+			Set: c.setForward},
 	}
 	return append(options, c.dhcpOptions()...)
 }
@@ -142,7 +145,7 @@ func (c *config) parse(env element.Env, args element.Args) error {
 	if c.hwaddr == (ethernet.Addr{}) {
 		c.hwaddr = env.HardwareAddr(c.addrs())
 	}
-	return errors.Join(c.checkDHCP()...)
+	return errors.Join(append(c.checkDHCP(), c.checkForwards()...)...)
 }
 
 // checkGuest says why an address cannot be a guest's.

@@ -34,6 +34,8 @@ type buffer [64 << 10]byte
 
 var buffers = spare.New(func() *buffer { return new(buffer) })
 
+const tooManyConns = "too many TCP connections: no more than 4096 are carried"
+
 // conn is a guest's connection, and the host's that it goes on by.
 type conn struct {
 	nat   *NAT
@@ -65,7 +67,7 @@ func (n *NAT) connect(a *netstack.Attempt) {
 	c := &conn{nat: n}
 	c.touch()
 	if n.conns.add(c) != nil {
-		n.drop("too many TCP connections: no more than 4096 are carried")
+		n.drop(tooManyConns)
 		a.Ignore()
 		return
 	}
