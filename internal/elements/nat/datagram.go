@@ -17,6 +17,10 @@ func (n *NAT) datagram(d netstack.Datagram) bool {
 		n.query(d)
 		return true
 	}
+	if n.tftp != nil && d.To.Port() == tftpPort && n.isGateway(d.To.Addr()) {
+		n.tftp.request(n, d)
+		return true
+	}
 	key := flowKey{udpFlow, d.From, d.To}
 	fl := n.flows.find(key)
 	if fl == nil {

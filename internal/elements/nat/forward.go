@@ -69,7 +69,7 @@ func (n *NAT) openForward(ctx context.Context, f forward) error {
 		if err != nil {
 			return forwardError(f, err)
 		}
-		n.listeners = append(n.listeners, c)
+		n.opened = append(n.opened, c)
 		in := &inbound{nat: n, to: f.guest, socket: c.(*net.UDPConn), byClient: map[netip.AddrPort]*visitor{}}
 		n.inbounds = append(n.inbounds, in)
 		n.spawn(in.carry)
@@ -79,7 +79,7 @@ func (n *NAT) openForward(ctx context.Context, f forward) error {
 	if err != nil {
 		return forwardError(f, err)
 	}
-	n.listeners = append(n.listeners, l)
+	n.opened = append(n.opened, l)
 	n.spawn(func() { n.accept(l.(*net.TCPListener), f.guest) })
 	return nil
 }

@@ -28,6 +28,20 @@ func (n *NAT) frame(f *ethernet.Frame) bool {
 			n.serveDHCP(payload)
 		}
 		return ok
+	case ethernet.TypeIPv6:
+		if !n.config.net6.IsValid() {
+			return false
+		}
+		from, ok := solicitation(f)
+		if ok {
+			n.answerSolicitation(ethernet.Src(f.Data), from)
+		}
+		return ok
+	case ethernet.TypeRARP:
+		if answer := n.answerRARP(f.Data); answer != nil {
+			n.host.SendFrame(answer)
+			return true
+		}
 	}
 	return false
 }

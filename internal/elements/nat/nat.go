@@ -11,7 +11,8 @@
 // each flow with a socket of its own; unreachable.go passes on why something
 // cannot be reached. forward.go leads ports of this computer to guests. dns.go asks this computer's name servers for guests. frames.go
 // serves those that have no address yet: dhcp.go and pool.go give addresses, in
-// messages of bootp.go. socket_*.go is how sockets are read without holding memory.
+// messages of bootp.go, or by rarp.go; radvert.go lets them make their own in IPv6.
+// tftp.go gives them files. socket_*.go is how sockets are read without holding memory.
 //
 // Everything is bounded: connections, attempts, flows, and what each of them
 // holds. What is beyond the bounds is dropped, counted, and told once in a while.
@@ -23,6 +24,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -41,6 +43,7 @@ type NAT struct {
 	host   *netstack.Host
 	policy policy
 	dhcp   *dhcp // nil: it gives no addresses
+	tftp   *tftp // nil: it gives no files
 	began  time.Time
 
 	conns table[*conn] // TCP connections
@@ -49,8 +52,8 @@ type NAT struct {
 	queries         atomic.Int64  // that wait for an answer
 	denied, dropped atomic.Uint64 // attempts and datagrams: by the rules, by a bound
 
-	listeners []io.Closer // of forwards
-	inbounds  []*inbound  // the UDP ones of them
+	opened   []io.Closer // of forwards, and the folder of tftp
+	inbounds []*inbound  // the UDP ones of them
 
 	ctx     context.Context // ends with Close
 	cancel  context.CancelFunc
@@ -95,12 +98,23 @@ func (n *NAT) Start(ctx context.Context) error {
 	if err := n.host.Start(); err != nil {
 		return err
 	}
+	if n.config.tftpDir != "" {
+		root, err := os.OpenRoot(n.config.tftpDir)
+		if err != nil {
+			return fmt.Errorf("tftp: %w", err)
+		}
+		n.tftp = &tftp{root: root, busy: map[netip.AddrPort]bool{}}
+		n.opened = append(n.opened, root)
+	}
 	for _, f := range n.config.forwards {
 		if err := n.openForward(ctx, f); err != nil {
 			return err
 		}
 	}
 	n.spawn(n.sweep)
+	if n.config.net6.IsValid() {
+		n.spawn(n.advertise)
+	}
 	n.env.Log.Info("NAT is up", "addrs", n.config.addrs(), "hwaddr", n.config.hwaddr)
 	return nil
 }
@@ -112,7 +126,7 @@ func (n *NAT) Close() error {
 	n.closed = true
 	n.mu.Unlock()
 	n.cancel()
-	for _, l := range n.listeners {
+	for _, l := range n.opened {
 		l.Close()
 	}
 	for _, in := range n.inbounds {

@@ -80,7 +80,7 @@ func (c *config) options(env element.Env) []element.Option {
 		{Name: "forward", Values: "tcp|udp HOST:PORT=GUEST:PORT", Repeat: true, Doc: "Lead a port of this computer to a guest's: forward tcp 127.0.0.1:8080=10.0.77.2:80. HOST is an address of this computer's, 0.0.0.0 or [::] for all of them. The guest sees the gateway as the sender.",
 			Set: c.setForward},
 	}
-	return append(options, c.dhcpOptions()...)
+	return append(options, c.dhcpOptions(env)...)
 }
 
 func (c *config) setLoopback(v element.Values) error {

@@ -2,6 +2,7 @@ package nat
 
 import (
 	"net/netip"
+	"path/filepath"
 	"strings"
 
 	"tmelink/internal/element"
@@ -27,13 +28,14 @@ type dhcpConfig struct {
 	domain      string
 	nextServer  netip.Addr
 	bootFile    string
+	tftpDir     string
 
 	// for faults that need several words
 	rangeAt, nextServerAt, bootFileAt, domainAt element.Values
 	leasesAt                                    []element.Values
 }
 
-func (c *config) dhcpOptions() []element.Option {
+func (c *config) dhcpOptions(env element.Env) []element.Option {
 	return []element.Option{
 		{Name: "dhcp", Values: "FROM-TO", Doc: "Give the addresses of this range, such as 10.0.77.10-10.0.77.99, to guests that ask by DHCP or BOOTP, with the gateway, the name server, the domain and the MTU. A guest gets the same address again as long as there are fresh ones for others.",
 			Set: c.setRange},
@@ -62,6 +64,13 @@ func (c *config) dhcpOptions() []element.Option {
 				c.bootFileAt = v
 				if c.bootFile = v.Text(0); c.bootFile == "" || len(c.bootFile) > 127 {
 					return v.Faultf(0, "the name of a boot file has 1 to 127 bytes")
+				}
+				return nil
+			}},
+		{Name: "tftp", Values: "DIR", Doc: "Give the files of this folder, and of those in it, to guests that read them by TFTP at the gateway's address (RFC 1350, mode octet, with the options blksize and tsize). Nothing leads out of the folder, and nothing is written.",
+			Set: func(v element.Values) error {
+				if c.tftpDir = v.Text(0); !filepath.IsAbs(c.tftpDir) {
+					c.tftpDir = filepath.Join(env.Dir, c.tftpDir)
 				}
 				return nil
 			}},
