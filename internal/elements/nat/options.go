@@ -15,16 +15,23 @@ const doc = `The element is the gateway of a network of guests: whatever stands 
 
 Pings need ping sockets, which Linux has and gives to the groups in the sysctl net.ipv4.ping_group_range; elsewhere they are not answered.
 
-At most 4096 TCP connections, 256 of them being made, and 2048 UDP flows and pings are carried at a time. A silent TCP connection ends after 2 hours and 4 minutes (RFC 5382), a UDP flow after 2 minutes, or 5 once it was answered (RFC 4787), pings after 1.
+With inet6 the gateway tells guests by router advertisements to make themselves addresses (of a prefix of length 64) and whom to ask for names; with dhcp or lease it gives IPv4 addresses by DHCP and BOOTP. At the gateway's address names are resolved as on this computer.
+
+At most 4096 TCP connections, 256 of them being made, and 2048 UDP flows and pings are carried at a time. A TCP connection on which nothing is said ends after 2 hours and 4 minutes (RFC 5382), a UDP flow after 2 minutes, or 5 once it was answered (RFC 4787), pings after 1.
 
 The computer's loopback, link-local addresses, and the computer's own other addresses are closed to guests; see loopback.`
+
+const example = `nat0: tme/host/nat inet 10.0.77.1/24 dhcp 10.0.77.10-10.0.77.99 forward tcp 127.0.0.1:2323=10.0.77.2:23
+sw0 at nat0: tme/generic/switch
+le0 at sw0: tme/ic/am7990 inet 10.0.77.2 netmask 255.255.255.0 gateway 10.0.77.1 dns 10.0.77.1
+q0 at sw0: tme/host/qemu/stream listen /tmp/q0.sock`
 
 func init() {
 	element.Register(element.Type{
 		Path:           "tme/host/nat",
 		Summary:        "a gateway to the outside for guests, through ordinary sockets, without privilege",
 		Doc:            doc,
-		Example:        "nat0: tme/host/nat inet 10.0.77.1/24\nsw0 at nat0: tme/generic/switch\nle0 at sw0: tme/ic/am7990 inet 10.0.77.2 netmask 255.255.255.0 gateway 10.0.77.1",
+		Example:        example,
 		MaxConnections: 1,
 		Options:        (&config{}).options(element.Env{}),
 		New: func(env element.Env, args element.Args) (element.Element, error) {
