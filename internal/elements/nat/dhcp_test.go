@@ -267,27 +267,3 @@ func FuzzDHCP(f *testing.F) {
 		}
 	})
 }
-
-func FuzzFrame(f *testing.F) {
-	f.Add(udpFrame(ethernet.Broadcast, client, netip.AddrPortFrom(nobody, dhcpClientPort), netip.AddrPortFrom(anybody, dhcpServerPort), ask(client, "", kind(discover))), false)
-	f.Add(arpRequest(client, gateway4), true)
-	n, _ := build(f, "inet 10.0.77.1/24 inet6 fd00:77::1/64 dhcp 10.0.77.10-10.0.77.20 lease 08:00:20:01:02:03=10.0.77.5")
-	start(f, n)
-	f.Cleanup(func() { n.Close() })
-	go func() {
-		for {
-			if _, err := n.host.Port().ReadFrames(); err != nil {
-				return
-			}
-		}
-	}()
-	f.Fuzz(func(t *testing.T, data []byte, trusted bool) {
-		frame := ethernet.Frame{Data: bytes.Clone(data)}
-		if trusted {
-			frame.Needs = ethernet.Checksum
-		}
-		if err := n.host.Port().WriteFrames([]ethernet.Frame{frame}); err != nil {
-			t.Fatal(err)
-		}
-	})
-}

@@ -94,12 +94,21 @@ func TestDenied(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	c, err := guest.DialUDP(netip.MustParseAddrPort(gateway4 + ":5000"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.Write([]byte("x"))
+	if !nstest.Eventually(20*time.Second, func() bool { return strings.Contains(log.String(), "icmp 3 3\n") }) {
+		t.Errorf("a closed port of the gateway's own is not told as one:\n%s", log)
+	}
 	for _, message := range []string{"icmp 3 13\n", "icmp6 1 1\n"} {
 		if !nstest.Eventually(20*time.Second, func() bool { return strings.Count(log.String(), message) == 2 }) {
 			t.Errorf("%q did not come twice, for a datagram and a ping:\n%s", message, log)
 		}
 	}
-	if got := n.denied.Load(); got != 7 {
-		t.Errorf("%d counted, want 7: %s", got, n.Status())
+	if got := n.denied.Load(); got != 8 {
+		t.Errorf("%d counted, want 8: %s", got, n.Status())
 	}
 }
