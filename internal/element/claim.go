@@ -51,7 +51,7 @@ func (c Claim) Conflict(other Claim) string {
 	case c.Proto != other.Proto || c.Port != other.Port || !overlap(c.Local, other.Local):
 		return ""
 	case a == nil || b == nil || !same(c.Local, other.Local):
-		return "give one of them another --lport"
+		return "give one of them another port"
 	case a.Terms != b.Terms:
 		return fmt.Sprintf("to share it they must ask the same of the socket, and one asks for %s, the other for %s: make that the same, or give one of them another --lport",
 			a.terms(), b.terms())

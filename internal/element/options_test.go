@@ -152,7 +152,7 @@ func TestNearest(t *testing.T) {
 }
 
 func TestClaimsConflict(t *testing.T) {
-	const alone = "give one of them another --lport"
+	const alone = "give one of them another port"
 	udp := func(local string, peers ...string) Claim {
 		return Claim{Proto: "udp", Local: local, Port: 1194, Shared: &Sharing{Peers: peers}}
 	}

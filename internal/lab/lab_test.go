@@ -174,7 +174,7 @@ func TestCollisions(t *testing.T) {
 		"a.tme": "x: tme/test/actor port 1194\ny: tme/test/actor port 1195\n",
 		"b.tme": "z: tme/test/actor port 1194\n",
 	})
-	want := "b.tme:1:24: z and x of machine a (a.tme:1:24) both use udp 10.0.0.1 port 1194: give one of them another --lport"
+	want := "b.tme:1:24: z and x of machine a (a.tme:1:24) both use udp 10.0.0.1 port 1194: give one of them another port"
 	if faults.Error() != want {
 		t.Errorf("faults:\n%v\nwant:\n%s", faults, want)
 	}

@@ -2,6 +2,9 @@
 // behind one Ethernet port, with addresses, routes, a neighbour table, TCP, UDP
 // and ICMP.
 //
+// With Forwarding it is the gateway of others besides: it takes what they send to
+// any address, and answers in that address's name.
+//
 // Frames come in by its port's WriteFrames and go out by ReadFrames; inside they
 // become connections, datagrams and answers to ping. It opens no descriptor,
 // needs no privilege, and knows nothing of element types or descriptions.

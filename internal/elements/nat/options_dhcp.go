@@ -148,18 +148,20 @@ func (c *config) checkDHCP() (faults []error) {
 			faults = append(faults, v.Faultf(0, "it is told by DHCP: give dhcp FROM-TO or lease MAC=ADDR too"))
 		}
 	}
-	check := func(v element.Values, a netip.Addr) {
+	check := func(v element.Values, addrs ...netip.Addr) {
 		if !c.net4.IsValid() {
 			faults = append(faults, v.Faultf(0, "it needs inet"))
-		} else if err := c.checkGuest(a); err != nil {
-			faults = append(faults, v.Faultf(0, "%v", err))
+			return
+		}
+		for _, a := range addrs {
+			if err := c.checkGuest(a); err != nil {
+				faults = append(faults, v.Faultf(0, "%v", err))
+				return
+			}
 		}
 	}
 	if c.from.IsValid() {
-		check(c.rangeAt, c.from)
-		if c.to != c.from {
-			check(c.rangeAt, c.to)
-		}
+		check(c.rangeAt, c.from, c.to)
 	}
 	for _, v := range c.leasesAt {
 		_, addr, _ := strings.Cut(v.Text(0), "=")
