@@ -1,6 +1,7 @@
 package netstack
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"net/netip"
@@ -68,9 +69,9 @@ type forwarder struct {
 	attempts map[stack.TransportEndpointID]uint32 // with their sequence number
 }
 
-// timeWait is how long the stack remembers a connection that has ended. The usual
-// minute would let a station that connects all the time fill the memory; on one
-// wire no segment is late for so long.
+// timeWait is how long the stack remembers a connection that has ended, or whose
+// station does not end it. The usual minute would let a station that connects all
+// the time fill the memory; on one wire no segment is late for so long.
 const timeWait = 5 * time.Second
 
 // forward sets a fresh stack up for forwarding.
@@ -82,9 +83,11 @@ func forward(s *stack.Stack, f Forwarding, mtu int) error {
 		return fmt.Errorf("answer in the name of any address: %s", err)
 	}
 	fw := &forwarder{Forwarding: f, mtu: mtu, attempts: map[stack.TransportEndpointID]uint32{}}
-	wait := tcpip.TCPTimeWaitTimeoutOption(timeWait)
-	if err := s.SetTransportProtocolOption(tcp.ProtocolNumber, &wait); err != nil {
-		return fmt.Errorf("set TCP option %T: %s", wait, err)
+	wait, linger := tcpip.TCPTimeWaitTimeoutOption(timeWait), tcpip.TCPLingerTimeoutOption(timeWait)
+	for _, opt := range []tcpip.SettableTransportProtocolOption{&wait, &linger} {
+		if err := s.SetTransportProtocolOption(tcp.ProtocolNumber, opt); err != nil {
+			return fmt.Errorf("set TCP option %T: %s", opt, err)
+		}
 	}
 	fw.tcp = tcp.NewForwarder(s, 0, f.Attempts, fw.connect)
 	s.SetTransportProtocolHandler(tcp.ProtocolNumber, fw.segment)
@@ -265,6 +268,23 @@ func (s *Stream) AwaitRead() {
 func (s *Stream) SetBuffers(size int) {
 	s.ep.SocketOptions().SetReceiveBufferSize(int64(size), true)
 	s.ep.SocketOptions().SetSendBufferSize(int64(size), true)
+}
+
+// Finish sends what has been written and the end, and waits until the station has
+// acknowledged all of it. It says whether that is so before ctx has ended.
+func (s *Stream) Finish(ctx context.Context) bool {
+	s.ep.Shutdown(tcpip.ShutdownWrite) // its error is that the end was sent before
+	for pause := time.Millisecond; ; pause = min(2*pause, time.Second) {
+		switch tcp.EndpointState(s.ep.State()) {
+		case tcp.StateFinWait2, tcp.StateTimeWait, tcp.StateClose, tcp.StateError:
+			return true
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(pause):
+		}
+	}
 }
 
 // Abort ends the connection with a reset.

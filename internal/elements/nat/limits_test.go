@@ -201,3 +201,34 @@ func TestStrangersAreDropped(t *testing.T) {
 		t.Errorf("%d flows", udp)
 	}
 }
+
+// What both sides have ended counts as a connection until the guest has taken all,
+// and nothing of it is lost.
+func TestGuestReadsLate(t *testing.T) {
+	n, guest, _ := run(t, "loopback allow")
+	data := random(1500 << 10) // more than a guest takes without reading
+	served := make(chan struct{})
+	server := listen(t, loopbacks[0], func(c *net.TCPConn) {
+		defer close(served)
+		c.Write(data)
+		io.Copy(io.Discard, c)
+	})
+	c := dial(t, guest, at(server))
+	c.CloseWrite()
+	select {
+	case <-served:
+	case <-within(t).Done():
+		t.Fatal("the server is not done")
+	}
+	time.Sleep(500 * time.Millisecond) // in which nothing changes
+	if n.conns.count() != 1 {
+		t.Errorf("before the guest has read: %s", n.Status())
+	}
+	got, err := io.ReadAll(c)
+	if err != nil || !bytes.Equal(got, data) {
+		t.Errorf("%d bytes came of %d, %v", len(got), len(data), err)
+	}
+	if !nstest.Eventually(20*time.Second, func() bool { return n.conns.count() == 0 }) {
+		t.Errorf("after it: %s", n.Status())
+	}
+}

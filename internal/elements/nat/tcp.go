@@ -1,6 +1,7 @@
 package nat
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -27,6 +28,9 @@ const (
 	// idleTCP is how long a connection may be silent (RFC 5382, REQ-5: not
 	// less than 2 hours 4 minutes). It holds for half-closed ones too.
 	idleTCP = 2*time.Hour + 4*time.Minute
+	// ending is how long a connection that both sides have ended may take to
+	// be gone (RFC 5382, REQ-5: not less than 4 minutes).
+	ending = 4 * time.Minute
 )
 
 // buffer is what is copied at one time.
@@ -75,7 +79,7 @@ func (n *NAT) connect(a *netstack.Attempt) {
 	if dns {
 		if guest, err := a.Accept(); err == nil && c.open(guest, nil) {
 			n.serveDNS(guest)
-			c.Close()
+			c.close()
 		}
 		return
 	}
@@ -140,7 +144,7 @@ func (n *NAT) join(c *conn, guest *netstack.Stream, host *net.TCPConn) {
 		c.inward(from)
 		outward.Wait()
 	}
-	c.Close()
+	c.close()
 }
 
 // open gives the connection its two ends; where the gateway closes it closes them.
@@ -151,7 +155,7 @@ func (c *conn) open(guest *netstack.Stream, host *net.TCPConn) bool {
 	c.nat.mu.Unlock()
 	if closed {
 		c.abort()
-		c.Close()
+		c.close()
 	}
 	return !closed
 }
@@ -220,11 +224,17 @@ func (c *conn) abort() {
 	}
 }
 
-// Close ends both ends after all has been said.
-func (c *conn) Close() error {
-	c.guest.Close()
-	if c.host == nil {
-		return nil
+// close ends both ends after all has been said. A guest that does not take it for
+// too long loses it: until then the connection counts as one, so that no guest can
+// fill the memory with ends of connections.
+func (c *conn) close() {
+	ctx, cancel := context.WithTimeout(c.nat.ctx, ending)
+	defer cancel()
+	if !c.guest.Finish(ctx) {
+		c.abort()
 	}
-	return c.host.Close()
+	c.guest.Close()
+	if c.host != nil {
+		c.host.Close()
+	}
 }
