@@ -105,8 +105,8 @@ func asNobody(t *testing.T, h *nstest.Host, description string) *nstest.Process 
 	return h.Start("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", filepath.Join(dir, "tmelink"), "run", filepath.Join(dir, "m.tme"))
 }
 
-// TestNATAsOrdinaryUser runs a machine as nobody, whose interface reaches a server
-// outside by name, TCP and ping, and is reached from outside.
+// TestNATAsOrdinaryUser runs a machine as nobody, whose interfaces reach each other,
+// and a server outside by name, TCP and ping, and are reached from outside.
 func TestNATAsOrdinaryUser(t *testing.T) {
 	nstest.Need(t, "setpriv")
 	host, outer := behindNAT(t)
@@ -114,14 +114,22 @@ func TestNATAsOrdinaryUser(t *testing.T) {
 	serveNames(t, outer)
 	serveWeb(t, outer, size)
 	p := asNobody(t, host, "nat0: tme/host/nat inet 10.0.77.1/24 dns "+outside4+" forward tcp 0.0.0.0:8080=10.0.77.2:80 forward udp 0.0.0.0:7007=10.0.77.2:7\n"+
-		"le0 at nat0: tme/ic/am7990 inet 10.0.77.2 netmask 255.255.255.0 gateway 10.0.77.1 dns 10.0.77.1\n"+
+		"sw0 at nat0: tme/generic/switch\n"+
+		"le0 at sw0: tme/ic/am7990 inet 10.0.77.2 netmask 255.255.255.0 gateway 10.0.77.1 dns 10.0.77.1\n"+
+		"le1 at sw0: tme/ic/am7990 inet 10.0.77.3 netmask 255.255.255.0 gateway 10.0.77.1\n"+
 		"command le0 get http://www.example/ sum\n"+
-		"command le0 ping www.example count 2 interval 0.1\n")
+		"command le0 ping www.example count 2 interval 0.1\n"+
+		"command le1 ping "+outside4+" count 2 interval 0.1\n"+
+		"command le1 ping 10.0.77.2 count 2 interval 0.1\n")
 	p.Expect(t, "all commands have succeeded", 60*time.Second)
 	if sum := strings.Fields(fetched(size)); !strings.Contains(p.Output(), sum[3]) {
 		t.Errorf("the checksum %s of 10 MB is not in\n%s", sum[3], p.Output())
 	}
-	answered(t, "m", p.Output(), outside4)
+	for _, pinged := range []string{outside4, "10.0.77.2"} {
+		if n := strings.Count(p.Output(), "bytes from "+pinged); n < 2 || strings.Contains(p.Output(), "DUP") {
+			t.Errorf("%d answers of %s:\n%s", n, pinged, p.Output())
+		}
+	}
 
 	var got []byte
 	inside(t, outer, func() error {
@@ -222,7 +230,7 @@ func TestNATOfKernel(t *testing.T) {
 			if _, err := net.DialTimeout("tcp", netip.AddrPortFrom(addr, 1).String(), 20*time.Second); !errors.Is(err, syscall.ECONNREFUSED) {
 				return fmt.Errorf("connect to a closed port of %s: %v, want refused", to, err)
 			}
-			return refusedUDP(netip.AddrPortFrom(addr, 1))
+			return errorOfUDP(netip.AddrPortFrom(addr, 1), syscall.ECONNREFUSED)
 		})
 	}
 	// No route leads there from the host, and nothing leads to the host itself.
@@ -233,8 +241,12 @@ func TestNATOfKernel(t *testing.T) {
 		if _, err := net.DialTimeout("tcp", "192.168.0.1:22", 20*time.Second); !errors.Is(err, syscall.ECONNREFUSED) {
 			return fmt.Errorf("connect to the host itself: %v", err)
 		}
-		return nil
+		// Nobody outside has that address.
+		return errorOfUDP(netip.MustParseAddrPort("192.168.0.77:1"), syscall.EHOSTUNREACH)
 	})
+	if out, err := guest.Try("ping", "-c", "1", "-W", "20", "192.168.0.77"); err == nil || !strings.Contains(out, "Destination Host Unreachable") {
+		t.Errorf("ping an address that nobody has: %v\n%s", err, out)
+	}
 	// A path outside that takes less than the guest sends is told to the guest.
 	host.IP("route", "add", "192.168.9.9", "via", outside4, "mtu", "1000")
 	outer.IP("addr", "add", "192.168.9.9/32", "dev", "lo")
@@ -271,17 +283,20 @@ func echoServer(t *testing.T, h *nstest.Host, addr netip.Addr) netip.AddrPort {
 	return c.LocalAddr().(*net.UDPAddr).AddrPort()
 }
 
-// refusedUDP expects that a datagram to a closed port comes back as an error.
-func refusedUDP(to netip.AddrPort) error {
+// errorOfUDP expects that a datagram comes back as an error.
+func errorOfUDP(to netip.AddrPort, want syscall.Errno) error {
 	c, err := net.Dial("udp", to.String())
 	if err != nil {
 		return err
 	}
 	defer c.Close()
+	if err := setOptions(c.(*net.UDPConn), option{syscall.IPPROTO_IP, syscall.IP_RECVERR, 1}); err != nil {
+		return err
+	}
 	c.SetDeadline(time.Now().Add(20 * time.Second))
 	c.Write([]byte("anybody?"))
-	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNREFUSED) {
-		return fmt.Errorf("read from a closed UDP port of %s: %v, want refused", to, err)
+	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, want) {
+		return fmt.Errorf("a datagram to %s: %v, want %v", to, err, want)
 	}
 	return nil
 }

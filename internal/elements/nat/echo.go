@@ -57,7 +57,7 @@ func (n *NAT) newEcho(key flowKey, r netstack.EchoRequest) *flow {
 	}
 	s, err := openPing(to.Addr())
 	if err != nil {
-		if why, ok := reasonOf(err); ok {
+		if why, ok := reasonOf(err); ok && why != netstack.Prohibited {
 			n.unreachable(gateway, why, quote, 0)
 			return nil
 		}

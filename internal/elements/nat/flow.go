@@ -94,6 +94,7 @@ func (f *flows) find(key flowKey) *flow {
 func (f *flows) add(key flowKey, s socket, take func(*flow, []byte)) (*flow, error) {
 	fl := &flow{key: key, socket: s}
 	fl.last.Store(int64(f.nat.now()))
+	wantErrors(s, key.to.Addr().Is6())
 	from, err := newReader(s)
 	if err == nil {
 		fl.sender, err = newSender(s)
@@ -213,6 +214,7 @@ func (n *NAT) send(fl *flow, data []byte) {
 
 // fail tells the guest why what it sent last was not delivered.
 func (n *NAT) fail(fl *flow, why netstack.Unreachable) {
+	forgetErrors(fl.socket)
 	from, mtu := n.gatewayFor(fl.key.from.Addr()), 0
 	size := int(fl.size.Load())
 	switch why {

@@ -2,6 +2,7 @@ package nat
 
 import (
 	"errors"
+	"io/fs"
 	"net/netip"
 	"time"
 
@@ -22,6 +23,8 @@ func reasonOf(err error) (netstack.Unreachable, bool) {
 		return netstack.NetUnreachable, true
 	case errors.Is(err, errTooBig):
 		return netstack.TooBig, true
+	case errors.Is(err, fs.ErrPermission): // by a packet filter
+		return netstack.Prohibited, true
 	}
 	return 0, false
 }

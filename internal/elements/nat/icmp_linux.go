@@ -2,6 +2,33 @@ package nat
 
 import "golang.org/x/sys/unix"
 
+// wantErrors has a socket tell of all errors that ICMP brings, also those of which
+// one could hope that they pass (IP_RECVERR in ip(7)).
+func wantErrors(s socket, is6 bool) {
+	level, option := unix.IPPROTO_IP, unix.IP_RECVERR
+	if is6 {
+		level, option = unix.IPPROTO_IPV6, unix.IPV6_RECVERR
+	}
+	onSocket(s, func(fd int) error { return unix.SetsockoptInt(fd, level, option, 1) })
+}
+
+// errorsAtOnce bounds how many errors are forgotten together.
+const errorsAtOnce = 64
+
+// forgetErrors empties the queue of errors, in which they stay after the socket has
+// told of them.
+func forgetErrors(s socket) {
+	onSocket(s, func(fd int) error {
+		var data, control [1]byte
+		for range errorsAtOnce {
+			if _, _, _, _, err := unix.Recvmsg(fd, data[:], control[:], unix.MSG_ERRQUEUE|unix.MSG_DONTWAIT); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
 // setWhole says whether a UDP socket's datagrams must not be fragmented, as their
 // sender asked for by IPv4's DF (IP_MTU_DISCOVER in ip(7)).
 func setWhole(s socket, is6, whole bool) {
