@@ -77,6 +77,7 @@ var tellers = []struct {
 	{"socat", []string{"socat", "-V"}, regexp.MustCompile(`socat version (\S+)`)},
 	// vde_switch --version says nothing of use; this is Debian's.
 	{"VDE", []string{"dpkg-query", "-W", "-f", "${Version}", "vde2"}, regexp.MustCompile(`(\S+)`)},
+	{"slirp4netns", []string{"slirp4netns", "--version"}, regexp.MustCompile(`slirp4netns version (\S+)`)},
 	{"iperf3", []string{"iperf3", "--version"}, regexp.MustCompile(`iperf (\S+)`)},
 	{"ping", []string{"ping", "-V"}, regexp.MustCompile(`iputils[- ](\S+)`)},
 	{"iproute2", []string{"ip", "-V"}, regexp.MustCompile(`iproute2-([^,\s]+)`)},

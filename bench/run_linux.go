@@ -196,7 +196,7 @@ func choose(patterns []string) ([]contender, error) {
 	return slices.DeleteFunc(slices.Clone(contenders), func(c contender) bool { return !wanted[c.Name] }), nil
 }
 
-const installPeers = "apt-get install --no-install-recommends iproute2 iputils-ping iperf3 ethtool openvpn wireguard-go wireguard-tools socat vde2 linux-perf"
+const installPeers = "apt-get install --no-install-recommends iproute2 iputils-ping iperf3 ethtool openvpn wireguard-go wireguard-tools socat vde2 slirp4netns linux-perf"
 
 // missing says which of the programs are not installed.
 func missing(programs []string) string {

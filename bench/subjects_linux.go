@@ -39,6 +39,7 @@ const (
 	keyedTCP = "with keys, over TCP"
 	realWire = "over UDP, real segments"
 	oneHost  = "Ethernet on one host"
+	userNAT  = "user-mode NAT"
 	noTunnel = "no tunnel"
 )
 
@@ -137,6 +138,14 @@ var contenders = []contender{
 		Subject: Subject{Name: "bridge", Group: oneHost, Base: "bridge",
 			What: "the kernel's bridge in a third host, with a veth pair to each of the two"},
 		build: buildBridge,
+	}, {
+		Subject: Subject{Name: "tmelink-nat", Group: userNAT, Base: "slirp4netns", Ours: true,
+			What: "tme/host/nat with a TAP in the guest, MTU 1500"},
+		tmelink: true, build: behind(startNAT),
+	}, {
+		Subject: Subject{Name: "slirp4netns", Group: userNAT, Base: "slirp4netns",
+			What: "slirp4netns with its TAP in the guest, `--mtu=1500`"},
+		needs: []string{"slirp4netns"}, build: behind(startSlirp),
 	}, {
 		Subject: Subject{Name: "plain-veth", Group: noTunnel, Base: "openvpn-udp",
 			What: "the wire itself: what the two hosts do without any tunnel"},
