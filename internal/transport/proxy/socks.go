@@ -104,7 +104,7 @@ func noRelay(relay, via netip.Addr) string {
 	case relay == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
 		return "the broadcast address"
 	case relay.IsLoopback() && !via.IsLoopback():
-		return "this host, where the proxy is not"
+		return fmt.Sprintf("a loopback address, unlike %v, where it was asked", via)
 	}
 	return ""
 }
