@@ -80,6 +80,8 @@ type Env struct {
 type Args struct {
 	Pos   tmesh.Pos // where a missing word is complained of
 	Words []tmesh.Word
+	// Peer is the name of what the element is joined to, for Attach.
+	Peer string
 	// NoEffect collects the options that were accepted and do nothing here.
 	// It may be nil.
 	NoEffect *[]tmesh.Word

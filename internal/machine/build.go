@@ -215,7 +215,7 @@ func (b *builder) connect(s *tmesh.Element) {
 	if left.part == right.part {
 		if b.room(s, left.part) {
 			both := append(append([]tmesh.Word(nil), s.Args...), s.Other.Args...)
-			if port, ok := b.attach(s, left.part, both); ok {
+			if port, ok := b.attach(s, left, left, both); ok {
 				b.machine.Connections = append(b.machine.Connections, newConnection(s.At, End{left.part, port}, End{left.part, port}))
 			}
 		}
@@ -224,8 +224,8 @@ func (b *builder) connect(s *tmesh.Element) {
 	if roomLeft, roomRight := b.room(s, left.part), b.room(s, right.part); !roomLeft || !roomRight {
 		return
 	}
-	a, okA := b.attach(s, left.part, s.Args)
-	z, okZ := b.attach(s, right.part, s.Other.Args)
+	a, okA := b.attach(s, left, right, s.Args)
+	z, okZ := b.attach(s, right, left, s.Other.Args)
 	if okA && okZ {
 		b.machine.Connections = append(b.machine.Connections, newConnection(s.At, End{left.part, a}, End{right.part, z}))
 	}
@@ -305,9 +305,9 @@ func count(n int, thing string) string {
 	return strconv.Itoa(n) + " " + thing + "s"
 }
 
-// attach asks an element for the port of one more connection.
-func (b *builder) attach(s *tmesh.Element, p *Part, args []tmesh.Word) (ethernet.Port, bool) {
-	port, err := p.Element.Attach(element.Args{Pos: s.At, Words: args, NoEffect: &b.machine.NoEffect})
+// attach asks an element for the port of one more connection, to a peer.
+func (b *builder) attach(s *tmesh.Element, n, peer *named, args []tmesh.Word) (ethernet.Port, bool) {
+	port, err := n.part.Element.Attach(element.Args{Pos: s.At, Words: args, Peer: peer.part.Name, NoEffect: &b.machine.NoEffect})
 	if err != nil {
 		b.faults.Add(s.At, err)
 		return nil, false

@@ -74,7 +74,7 @@ func (l *line) next() time.Duration {
 func (l *line) take(b *buffer) {
 	h := l.held
 	length := h.moments[h.first].length
-	b.add(&ethernet.Frame{Data: h.data[h.start : h.start+length]})
+	b.add(&ethernet.Frame{Data: h.data[h.start : h.start+length]}, asItCame)
 	h.start += length
 	if h.first++; h.first == len(h.moments) {
 		l.drop()

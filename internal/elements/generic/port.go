@@ -10,11 +10,20 @@ import (
 // port is one port of a switch.
 type port struct {
 	sw       *Switch
+	name     string // of what it is joined to
+	conf     portConfig
+	vlans    vlans
 	counters ethernet.Counters
 	queue    queue
 
-	routes []*port // of the goroutine that writes: where each frame of its batch goes
+	routes []route // of the goroutine that writes: where each frame of its batch goes
 	read   *buffer // of the goroutine that reads: what it has handed out
+}
+
+// route is where a frame goes.
+type route struct {
+	to   *port  // nil: nowhere
+	vlan uint16 // 0: the switch has none; outside: its port does not take it
 }
 
 // WriteFrames takes frames that come in at the port, and puts each into the
@@ -29,64 +38,90 @@ func (p *port) WriteFrames(frames []ethernet.Frame) error {
 
 // forward locks the table once, and each queue that gets frames once.
 func (p *port) forward(frames []ethernet.Frame, now time.Duration) {
-	toAll := &p.sw.toAll
 	flood := p.route(frames, now)
 	if flood {
 		for _, q := range *p.sw.ports.Load() {
 			if q != p {
-				q.take(frames, p.routes, toAll)
+				q.take(frames, p.routes)
 			}
 		}
 		return
 	}
-	for i, q := range p.routes {
+	for i := range p.routes {
+		q := p.routes[i].to
 		if q == nil {
 			continue
 		}
-		q.take(frames[i:], p.routes[i:], toAll)
+		q.take(frames[i:], p.routes[i:])
 		for j := i; j < len(p.routes); j++ { // they are delivered
-			if p.routes[j] == q {
-				p.routes[j] = nil
+			if p.routes[j].to == q {
+				p.routes[j].to = nil
 			}
 		}
 	}
 }
 
-// route sets p.routes to where each frame goes: a port, toAll, or nil for
-// nowhere. It learns the sources, and says whether any frame goes to all.
+// route sets p.routes. It learns the sources, and says whether any frame goes to
+// all.
 func (p *port) route(frames []ethernet.Frame, now time.Duration) (flood bool) {
-	t := p.sw.table
+	t, aware := p.sw.table, p.sw.aware.Load()
 	p.routes = p.routes[:0]
 	strangers := false
 	t.mu.RLock()
 	for i := range frames {
-		src, dst := ethernet.Src(frames[i].Data), ethernet.Dst(frames[i].Data)
-		if !src.IsGroup() && !t.heard(src, p, now) {
+		r := route{}
+		if aware {
+			var why ethernet.Reason
+			if r.vlan, why = p.vlans.admit(&frames[i]); r.vlan == outside {
+				p.counters.Write.Add(why, 1)
+				p.routes = append(p.routes, r)
+				continue
+			}
+		}
+		src, dst := source(frames[i].Data, r.vlan), destination(frames[i].Data, r.vlan)
+		if !src.isGroup() && !t.heard(src, p, now) {
 			strangers = true
 		}
-		var q *port
-		if !dst.IsGroup() {
-			q = t.find(dst, now)
+		if !dst.isGroup() {
+			r.to = t.find(dst, now)
 		}
-		switch q {
+		switch r.to {
 		case nil:
-			q, flood = &p.sw.toAll, true
+			r.to, flood = &p.sw.toAll, true
 		case p: // the station is on the side that the frame comes from
 			p.counters.Write.Add(ethernet.FilteredOut, 1)
-			q = nil
+			r.to = nil
 		}
-		p.routes = append(p.routes, q)
+		p.routes = append(p.routes, r)
 	}
 	t.mu.RUnlock()
 	if strangers {
-		t.learn(frames, p, now)
+		t.learn(frames, p.routes, p, now)
 	}
 	return flood
 }
 
-// take queues the frames whose routes are this port or toAll.
-func (p *port) take(frames []ethernet.Frame, routes []*port, toAll *port) {
-	if full := p.queue.put(frames, func(i int) bool { return routes[i] == p || routes[i] == toAll }); full > 0 {
+// take queues the frames whose routes are this port, or all ports that carry
+// their VLAN.
+func (p *port) take(frames []ethernet.Frame, routes []route) {
+	toAll := &p.sw.toAll
+	full := p.queue.put(frames, func(i int) (retag, bool) {
+		r := &routes[i]
+		switch {
+		case r.to != p && r.to != toAll:
+			return asItCame, false
+		case r.vlan == 0:
+			return asItCame, true
+		case !p.vlans.carries(r.vlan):
+			return asItCame, false
+		}
+		how, ok := p.vlans.release(&frames[i], r.vlan)
+		if !ok {
+			p.counters.Read.Add(ethernet.OtherVLAN, 1)
+		}
+		return how, ok
+	})
+	if full > 0 {
 		p.counters.Read.Add(ethernet.QueueFull, full)
 	}
 }
@@ -108,7 +143,8 @@ func (p *port) Offloads() ethernet.Offloads { return ethernet.Checksum | etherne
 // MaxFrame: a switch has no limit of its own.
 func (p *port) MaxFrame() int { return ethernet.MaxFrameLen }
 
-// Counters: Read has what found the queue full.
+// Counters: Read has what found the queue full, and Write what came in and goes
+// nowhere.
 func (p *port) Counters() *ethernet.Counters { return &p.counters }
 
 // Close takes the port out of its switch.

@@ -28,20 +28,21 @@ type queue struct {
 const bytesPerFrame = 2048
 
 func (q *queue) init(maxFrames int) {
-	q.maxFrames, q.maxBytes = maxFrames, max(maxFrames*bytesPerFrame, ethernet.MaxFrameLen)
+	q.maxFrames, q.maxBytes = maxFrames, max(maxFrames*bytesPerFrame, ethernet.MaxFrameLen+ethernet.VLANLen)
 	q.some.L = &q.mu
 }
 
-// put copies the frames that are wanted, and gives the number of those for
-// which there was no room. A closed queue takes nothing.
-func (q *queue) put(frames []ethernet.Frame, wanted func(i int) bool) (full int) {
+// put copies the frames that are wanted, their tags as wanted says, and gives the
+// number of those for which there was no room. A closed queue takes nothing.
+func (q *queue) put(frames []ethernet.Frame, wanted func(i int) (retag, bool)) (full int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.closed.Load() {
 		return 0
 	}
 	for i := range frames {
-		if !wanted(i) {
+		how, ok := wanted(i)
+		if !ok {
 			continue
 		}
 		b := q.filled
@@ -50,11 +51,11 @@ func (q *queue) put(frames []ethernet.Frame, wanted func(i int) bool) (full int)
 			q.filled = b
 			q.some.Signal()
 		}
-		if len(b.list) >= q.maxFrames || len(b.data)+len(frames[i].Data) > q.maxBytes {
+		if len(b.list) >= q.maxFrames || len(b.data)+len(frames[i].Data)+ethernet.VLANLen > q.maxBytes {
 			full++
 			continue
 		}
-		b.add(&frames[i])
+		b.add(&frames[i], how)
 	}
 	return full
 }
@@ -96,11 +97,18 @@ type buffer struct {
 // buffers are those that no queue and no reader holds.
 var buffers = spare.New(func() *buffer { return new(buffer) })
 
-func (b *buffer) add(f *ethernet.Frame) {
-	b.data = append(b.data, f.Data...)
-	b.ends = append(b.ends, len(b.data))
+func (b *buffer) add(f *ethernet.Frame, how retag) {
 	kept := *f
-	kept.Data = nil
+	switch how {
+	case asItCame:
+		b.data = append(b.data, f.Data...)
+		kept.Data = nil
+	case takeOff:
+		b.data, kept = ethernet.AppendUntagged(b.data, f)
+	default:
+		b.data, kept = ethernet.AppendTagged(b.data, f, uint16(how))
+	}
+	b.ends = append(b.ends, len(b.data))
 	b.list = append(b.list, kept)
 }
 

@@ -6,10 +6,12 @@
 // queues of the ports that they go to, by one copy, and from there to the
 // goroutines of those ports' connections. Neither has a goroutine of its own,
 // opens anything, or lets a writer wait: what a queue does not hold is dropped
-// and counted. A switch changes no frame; super-frames pass it whole.
+// and counted. A switch changes nothing of a frame but its VLAN tag, and that only
+// where a port's words name VLANs; super-frames pass it whole.
 //
-// switch.go is the switch, table.go knows which address is behind which port,
-// port.go decides where frames go, and queue.go holds them until they are read.
+// switch.go is the switch, switch_words.go what is asked of it, table.go knows
+// which address is behind which port, port.go decides where frames go, vlan.go
+// which of them a port carries, and queue.go holds them until they are read.
 // impair.go is the wire, impair_words.go what is asked of it, impair_fate.go
 // decides what becomes of each frame, impair_lane.go when it arrives,
 // impair_line.go holds it until then, and impair_port.go is where it comes and goes.
@@ -18,7 +20,9 @@ package generic
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,46 +36,26 @@ func init() {
 		Path:    "tme/generic/switch",
 		Summary: "an Ethernet switch that joins any number of elements",
 		Doc: "Each connection to the switch is a port of it. The switch learns from the source addresses which stations are behind which port, and sends a frame to the port of its destination; broadcasts, multicasts and frames for stations not heard of yet go to all ports but the one that they came from.\n\n" +
-			"Every port has a queue of bounded length; frames that find it full are dropped, and counted at that port.",
-		Example: "sw0: tme/generic/switch\nle0 at sw0\ntap1 at sw0\nlink2 at sw0",
-		Options: options(&config{}),
-		New:     New,
+			"Every port has a queue of bounded length; frames that find it full are dropped, and counted at that port.\n\n" +
+			"The words behind the switch's name in a connection are for its port. As long as no port's words name a VLAN, tagged frames pass like all others, as they are. As soon as one does, the switch has VLANs: stations are learned and frames carried in each by itself, and a port whose words name none is in VLAN 1. A frame whose tag gives only a priority counts as one without tag.",
+		Example:           "sw0: tme/generic/switch\nle0 at sw0 vlan 10\ntap1 at sw0 vlan 20\nlink2 at sw0 trunk 10,20",
+		Options:           options(&config{}),
+		ConnectionOptions: (&portConfig{}).options(),
+		New:               New,
 	})
-}
-
-// config is what the arguments say.
-type config struct {
-	ageing time.Duration
-	table  int // addresses
-	queue  int // frames
-}
-
-// defaults: the ageing time of IEEE 802.1Q-2022, table 8-3, and a queue as long
-// as that of a host's interface.
-var defaults = config{ageing: 300 * time.Second, table: 4096, queue: 1000}
-
-func options(c *config) []element.Option {
-	return []element.Option{
-		{Name: "ageing", Values: "SECONDS", Doc: "How long a station is remembered that sends nothing, 1 to 1000000; the default is 300, as in IEEE 802.1Q.",
-			Set: func(v element.Values) error {
-				n, err := v.Int(0, 1, 1000000)
-				c.ageing = time.Duration(n) * time.Second
-				return err
-			}},
-		{Name: "table", Values: "N", Doc: "How many stations are remembered at most, 1 to 1048576; the default is 4096. Frames for those beyond go to all ports.",
-			Set: func(v element.Values) (err error) { c.table, err = v.Int(0, 1, 1<<20); return }},
-		{Name: "queue", Values: "N", Doc: "How many frames wait at a port at most, 1 to 65536, and 2048 bytes for each; the default is 1000.",
-			Set: func(v element.Values) (err error) { c.queue, err = v.Int(0, 1, 65536); return }},
-	}
 }
 
 // Switch is an Ethernet switch. Its ports come and go at any time.
 type Switch struct {
+	log   *slog.Logger
 	conf  config
 	began time.Time
 	table *table
 	// toAll stands for all ports but the sender's in a routed batch.
 	toAll port
+	// aware is set with the first port whose words name a VLAN: before that, tags
+	// are bytes like others.
+	aware atomic.Bool
 
 	mu     sync.Mutex              // held by whoever changes what follows
 	ports  atomic.Pointer[[]*port] // replaced, never changed
@@ -79,16 +63,16 @@ type Switch struct {
 }
 
 // New makes an element of type tme/generic/switch from its arguments.
-func New(_ element.Env, args element.Args) (element.Element, error) {
+func New(env element.Env, args element.Args) (element.Element, error) {
 	c := defaults
 	if err := args.Parse(options(&c)); err != nil {
 		return nil, err
 	}
-	return newSwitch(c), nil
+	return newSwitch(env.Log, c), nil
 }
 
-func newSwitch(c config) *Switch {
-	s := &Switch{conf: c, began: time.Now(), table: newTable(c.table, c.ageing)}
+func newSwitch(log *slog.Logger, c config) *Switch {
+	s := &Switch{log: log, conf: c, began: time.Now(), table: newTable(c.table, c.ageing)}
 	s.ports.Store(&[]*port{})
 	return s
 }
@@ -96,16 +80,20 @@ func newSwitch(c config) *Switch {
 // now is the switch's clock, which begins at 0.
 func (s *Switch) now() time.Duration { return time.Since(s.began) }
 
-// Attach gives a new port. Its side of a connection has no arguments.
+// Attach gives a new port, named after what it is joined to.
 func (s *Switch) Attach(args element.Args) (ethernet.Port, error) {
-	if err := args.Parse(nil); err != nil {
+	var c portConfig
+	if err := args.Parse(c.options()); err != nil {
 		return nil, err
 	}
-	return s.newPort(), nil
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	return s.newPort(args.Peer, c), nil
 }
 
-func (s *Switch) newPort() *port {
-	p := &port{sw: s}
+func (s *Switch) newPort(name string, c portConfig) *port {
+	p := &port{sw: s, conf: c, vlans: c.vlans()}
 	p.queue.init(s.conf.queue)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -113,9 +101,24 @@ func (s *Switch) newPort() *port {
 		p.queue.close()
 		return p
 	}
-	ports := append(slices.Clone(*s.ports.Load()), p)
+	before := *s.ports.Load()
+	p.name = freeName(name, before)
+	if c.namesVLAN() {
+		s.aware.Store(true)
+	}
+	ports := append(slices.Clone(before), p)
 	s.ports.Store(&ports)
 	return p
+}
+
+// freeName tells ports to the same element apart: "sw1", "sw1 (2)".
+func freeName(name string, ports []*port) string {
+	for free, n := name, 2; ; n++ {
+		if !slices.ContainsFunc(ports, func(p *port) bool { return p.name == free }) {
+			return free
+		}
+		free = fmt.Sprintf("%s (%d)", name, n)
+	}
 }
 
 // remove takes a port out. Its stations count as unknown from then on.
@@ -142,9 +145,36 @@ func (s *Switch) Close() error {
 	return nil
 }
 
-// Status says how many ports the switch has and how many stations it knows.
+// Status says how many ports the switch has, what their words are, and how many
+// stations it knows.
 func (s *Switch) Status() string {
-	return fmt.Sprintf("%d ports, %d stations", len(*s.ports.Load()), s.table.known(s.now()))
+	status := fmt.Sprintf("%d ports, %d stations", len(*s.ports.Load()), s.table.known(s.now()))
+	if words := s.describe(); len(words) > 0 {
+		status += "; " + strings.Join(words, "; ")
+	}
+	return status
+}
+
+// describe gives the ports that have the same words, for each of these: "vlan 10:
+// le0 le1".
+func (s *Switch) describe() []string {
+	aware := s.aware.Load()
+	var lines []string
+	at := map[string]int{}
+	for _, p := range *s.ports.Load() {
+		words := p.conf.describe(aware)
+		if words == "" {
+			continue
+		}
+		i, known := at[words]
+		if !known {
+			i = len(lines)
+			at[words] = i
+			lines = append(lines, words+":")
+		}
+		lines[i] += " " + p.name
+	}
+	return lines
 }
 
 var _ element.Reporter = (*Switch)(nil)

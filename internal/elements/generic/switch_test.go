@@ -34,16 +34,16 @@ func frame(dst, src ethernet.Addr, id uint32) ethernet.Frame {
 func number(f ethernet.Frame) uint32 { return binary.BigEndian.Uint32(f.Data[14:]) }
 
 func testSwitch(c config, ports int) (*Switch, []*port) {
-	s := newSwitch(c)
+	s := newSwitch(quiet.Log, c)
 	all := make([]*port, ports)
 	for i := range all {
-		all[i] = s.newPort()
+		all[i] = s.newPort(fmt.Sprintf("p%d", i), portConfig{})
 	}
 	return s, all
 }
 
-// waiting gives the numbers of the frames in a port's queue, and empties it.
-func waiting(t *testing.T, p *port) []uint32 {
+// queued gives the frames in a port's queue, valid until the next call, and empties it.
+func queued(t *testing.T, p *port) []ethernet.Frame {
 	t.Helper()
 	p.queue.mu.Lock()
 	empty := p.queue.filled == nil
@@ -55,8 +55,13 @@ func waiting(t *testing.T, p *port) []uint32 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var ids []uint32
-	for _, f := range frames {
+	return frames
+}
+
+// waiting gives the numbers of the frames in a port's queue, and empties it.
+func waiting(t *testing.T, p *port) (ids []uint32) {
+	t.Helper()
+	for _, f := range queued(t, p) {
 		ids = append(ids, number(f))
 	}
 	return ids
@@ -93,7 +98,7 @@ func TestForwarding(t *testing.T) {
 	step(1, 8, "|||", frame(b, host(7), 14))                                     // b is on the same side
 	step(0, 9, "|15|15|15", frame(host(99), group, 15))                          // a group as source …
 	step(1, 10, "16||16|16", frame(group, b, 16))                                // … is not learned
-	if s.table.stations[group] != nil {
+	if s.table.stations[destination(frame(group, group, 0).Data, 0)] != nil {
 		t.Error("a group takes up a place in the table")
 	}
 	if n := p[1].counters.Write.Count(ethernet.FilteredOut); n != 1 {
@@ -200,7 +205,7 @@ func TestCloseWakesReaders(t *testing.T) {
 	if err := p[1].WriteFrames([]ethernet.Frame{frame(group, host(1), 1)}); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("a write after Close: %v", err)
 	}
-	if _, err := s.newPort().ReadFrames(); !errors.Is(err, net.ErrClosed) {
+	if _, err := s.newPort("p", portConfig{}).ReadFrames(); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("a port of a closed switch: %v", err)
 	}
 }
@@ -293,7 +298,7 @@ func TestConcurrent(t *testing.T) {
 	}
 	writers.Go(func() {
 		for range 50 {
-			q := s.newPort()
+			q := s.newPort("p", portConfig{})
 			q.WriteFrames([]ethernet.Frame{frame(group, host(500), 1)})
 			q.Close()
 		}

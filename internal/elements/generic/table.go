@@ -1,6 +1,7 @@
 package generic
 
 import (
+	"encoding/binary"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,9 +22,25 @@ type table struct {
 	ageing time.Duration
 
 	mu       sync.RWMutex
-	stations map[ethernet.Addr]*station
+	stations map[key]*station
 	swept    time.Duration // when the aged ones were last looked for
 }
+
+// key is a station as the table knows it: its hardware address in the low 48 bits,
+// and its VLAN above. One that is in two VLANs is two.
+type key uint64
+
+// source and destination are the keys of a frame's addresses.
+func source(frame []byte, vlan uint16) key {
+	return key(binary.BigEndian.Uint64(frame[6:])>>16) | key(vlan)<<48
+}
+
+func destination(frame []byte, vlan uint16) key {
+	return key(binary.BigEndian.Uint64(frame)>>16) | key(vlan)<<48
+}
+
+// isGroup says whether the address is that of a group.
+func (k key) isGroup() bool { return k>>40&1 != 0 }
 
 type station struct {
 	port atomic.Pointer[port]
@@ -35,13 +52,13 @@ type station struct {
 const sweepEvery = time.Second
 
 func newTable(limit int, ageing time.Duration) *table {
-	return &table{limit: limit, ageing: ageing, stations: map[ethernet.Addr]*station{}, swept: -sweepEvery}
+	return &table{limit: limit, ageing: ageing, stations: map[key]*station{}, swept: -sweepEvery}
 }
 
 // heard notes that a station was heard behind a port, and says whether the table
 // has it. The caller holds mu for reading.
-func (t *table) heard(a ethernet.Addr, p *port, now time.Duration) bool {
-	s := t.stations[a]
+func (t *table) heard(k key, p *port, now time.Duration) bool {
+	s := t.stations[k]
 	if s == nil {
 		return false
 	}
@@ -57,8 +74,8 @@ func (t *table) heard(a ethernet.Addr, p *port, now time.Duration) bool {
 
 // find gives the port of a station, nil if it is not known or has aged. The
 // caller holds mu for reading.
-func (t *table) find(a ethernet.Addr, now time.Duration) *port {
-	s := t.stations[a]
+func (t *table) find(k key, now time.Duration) *port {
+	s := t.stations[k]
 	if s == nil || t.aged(s, now) {
 		return nil
 	}
@@ -70,20 +87,23 @@ func (t *table) aged(s *station, now time.Duration) bool {
 	return int64(now)-s.seen.Load() > int64(t.ageing) || s.port.Load().queue.isClosed()
 }
 
-// learn takes up the sources of frames that came in at a port, as far as there
-// is room. Groups send nothing: a group's address as source is not learned.
-func (t *table) learn(frames []ethernet.Frame, p *port, now time.Duration) {
+// learn takes up the sources of frames that a port has taken, as far as there is
+// room. Groups send nothing: a group's address as source is not learned.
+func (t *table) learn(frames []ethernet.Frame, routes []route, p *port, now time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for i := range frames {
-		a := ethernet.Src(frames[i].Data)
-		if a.IsGroup() || t.heard(a, p, now) || !t.room(now) {
+		if routes[i].vlan == outside {
+			continue
+		}
+		k := source(frames[i].Data, routes[i].vlan)
+		if k.isGroup() || t.heard(k, p, now) || !t.room(now) {
 			continue
 		}
 		s := &station{}
 		s.port.Store(p)
 		s.seen.Store(int64(now))
-		t.stations[a] = s
+		t.stations[k] = s
 	}
 }
 
@@ -91,9 +111,9 @@ func (t *table) learn(frames []ethernet.Frame, p *port, now time.Duration) {
 func (t *table) room(now time.Duration) bool {
 	if len(t.stations) >= t.limit && now-t.swept >= sweepEvery {
 		t.swept = now
-		for a, s := range t.stations {
+		for k, s := range t.stations {
 			if t.aged(s, now) {
-				delete(t.stations, a)
+				delete(t.stations, k)
 			}
 		}
 	}
