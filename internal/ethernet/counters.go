@@ -26,13 +26,14 @@ const (
 	TooLong                     // a link's packet is longer than the path to the peer takes
 	Incomplete                  // one of the fragments of a link's frame has not come
 	OtherVLAN                   // of a VLAN that the port of a switch does not carry
+	Isolated                    // between two ports of a switch that are kept apart
 	NumReasons
 )
 
 var reasonNames = [NumReasons]string{
 	"runt", "oversize", "malformed", "no-peer", "disconnected", "stranger", "control",
 	"queue-full", "send-failed", "filtered", "reflected", "kernel-drop", "interface-down",
-	"no-key", "forged", "replayed", "impaired", "too-long", "incomplete", "other-vlan",
+	"no-key", "forged", "replayed", "impaired", "too-long", "incomplete", "other-vlan", "isolated",
 }
 
 // String gives the word under which status and metrics show the reason.

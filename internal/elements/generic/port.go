@@ -41,7 +41,7 @@ func (p *port) forward(frames []ethernet.Frame, now time.Duration) {
 	flood := p.route(frames, now)
 	if flood {
 		for _, q := range *p.sw.ports.Load() {
-			if q != p {
+			if q != p && !p.isolatedFrom(q) {
 				q.take(frames, p.routes)
 			}
 		}
@@ -85,11 +85,14 @@ func (p *port) route(frames []ethernet.Frame, now time.Duration) (flood bool) {
 		if !dst.isGroup() {
 			r.to = t.find(dst, now)
 		}
-		switch r.to {
-		case nil:
+		switch {
+		case r.to == nil:
 			r.to, flood = &p.sw.toAll, true
-		case p: // the station is on the side that the frame comes from
+		case r.to == p: // the station is on the side that the frame comes from
 			p.counters.Write.Add(ethernet.FilteredOut, 1)
+			r.to = nil
+		case p.isolatedFrom(r.to):
+			p.counters.Write.Add(ethernet.Isolated, 1)
 			r.to = nil
 		}
 		p.routes = append(p.routes, r)
@@ -100,6 +103,9 @@ func (p *port) route(frames []ethernet.Frame, now time.Duration) (flood bool) {
 	}
 	return flood
 }
+
+// isolatedFrom says whether the words of two ports keep their frames apart.
+func (p *port) isolatedFrom(q *port) bool { return p.conf.isolated && q.conf.isolated }
 
 // take queues the frames whose routes are this port, or all ports that carry
 // their VLAN.

@@ -41,6 +41,8 @@ type portConfig struct {
 	trunk  *vlanSet // nil: no trunk
 	native uint16   // 0: none
 
+	isolated bool
+
 	nativeAt, trunkAt element.Values // for faults that need two words
 }
 
@@ -65,6 +67,8 @@ func (c *portConfig) options() []element.Option {
 				c.native, err = vlan(v)
 				return
 			}},
+		{Name: "isolated", Doc: "The port reaches only ports that are not isolated, and is reached only by them. What is for a station behind another isolated port is dropped, and counted as isolated.",
+			Set: func(element.Values) error { c.isolated = true; return nil }},
 	}
 }
 
@@ -111,6 +115,9 @@ func (c *portConfig) describe(aware bool) string {
 		}
 	default:
 		words = append(words, fmt.Sprintf("vlan %d", v.untagged))
+	}
+	if c.isolated {
+		words = append(words, "isolated")
 	}
 	return strings.Join(words, " ")
 }
