@@ -27,13 +27,14 @@ const (
 	Incomplete                  // one of the fragments of a link's frame has not come
 	OtherVLAN                   // of a VLAN that the port of a switch does not carry
 	Isolated                    // between two ports of a switch that are kept apart
+	Storm                       // more broadcasts and multicasts than a port of a switch may bring
 	NumReasons
 )
 
 var reasonNames = [NumReasons]string{
 	"runt", "oversize", "malformed", "no-peer", "disconnected", "stranger", "control",
 	"queue-full", "send-failed", "filtered", "reflected", "kernel-drop", "interface-down",
-	"no-key", "forged", "replayed", "impaired", "too-long", "incomplete", "other-vlan", "isolated",
+	"no-key", "forged", "replayed", "impaired", "too-long", "incomplete", "other-vlan", "isolated", "storm",
 }
 
 // String gives the word under which status and metrics show the reason.

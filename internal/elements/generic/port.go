@@ -16,8 +16,12 @@ type port struct {
 	counters ethernet.Counters
 	queue    queue
 
-	routes []route // of the goroutine that writes: where each frame of its batch goes
-	read   *buffer // of the goroutine that reads: what it has handed out
+	// of the goroutine that writes
+	routes []route // where each frame of its batch goes
+	storm  stormGuard
+
+	// of the goroutine that reads
+	read *buffer // what it has handed out
 }
 
 // route is where a frame goes.
@@ -66,7 +70,7 @@ func (p *port) forward(frames []ethernet.Frame, now time.Duration) {
 func (p *port) route(frames []ethernet.Frame, now time.Duration) (flood bool) {
 	t, aware := p.sw.table, p.sw.aware.Load()
 	p.routes = p.routes[:0]
-	strangers := false
+	strangers, beyond := false, p.storm.beyond
 	t.mu.RLock()
 	for i := range frames {
 		r := route{}
@@ -86,6 +90,7 @@ func (p *port) route(frames []ethernet.Frame, now time.Duration) (flood bool) {
 			r.to = t.find(dst, now)
 		}
 		switch {
+		case dst.isGroup() && !p.storm.admit(now):
 		case r.to == nil:
 			r.to, flood = &p.sw.toAll, true
 		case r.to == p: // the station is on the side that the frame comes from
@@ -98,6 +103,9 @@ func (p *port) route(frames []ethernet.Frame, now time.Duration) (flood bool) {
 		p.routes = append(p.routes, r)
 	}
 	t.mu.RUnlock()
+	if p.storm.beyond != beyond {
+		p.countStorm(beyond, now)
+	}
 	if strangers {
 		t.learn(frames, p.routes, p, now)
 	}

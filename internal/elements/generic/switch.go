@@ -11,7 +11,7 @@
 //
 // switch.go is the switch, switch_words.go what is asked of it, table.go knows
 // which address is behind which port, port.go decides where frames go, vlan.go
-// which of them a port carries, and queue.go holds them until they are read.
+// which of them a port carries, storm.go how many for all, and queue.go holds them until they are read.
 // impair.go is the wire, impair_words.go what is asked of it, impair_fate.go
 // decides what becomes of each frame, impair_lane.go when it arrives,
 // impair_line.go holds it until then, and impair_port.go is where it comes and goes.
@@ -82,7 +82,7 @@ func (s *Switch) now() time.Duration { return time.Since(s.began) }
 
 // Attach gives a new port, named after what it is joined to.
 func (s *Switch) Attach(args element.Args) (ethernet.Port, error) {
-	var c portConfig
+	c := portConfig{storm: s.conf.storm}
 	if err := args.Parse(c.options()); err != nil {
 		return nil, err
 	}
@@ -93,7 +93,7 @@ func (s *Switch) Attach(args element.Args) (ethernet.Port, error) {
 }
 
 func (s *Switch) newPort(name string, c portConfig) *port {
-	p := &port{sw: s, conf: c, vlans: c.vlans()}
+	p := &port{sw: s, conf: c, vlans: c.vlans(), storm: stormGuard{most: c.storm}}
 	p.queue.init(s.conf.queue)
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -14,6 +14,7 @@ type config struct {
 	ageing time.Duration
 	table  int // addresses
 	queue  int // frames
+	storm  int // frames a second, of a port whose words name none; 0: no bound
 }
 
 // defaults: the ageing time of IEEE 802.1Q-2022, table 8-3, and a queue as long
@@ -32,6 +33,7 @@ func options(c *config) []element.Option {
 			Set: func(v element.Values) (err error) { c.table, err = v.Int(0, 1, 1<<20); return }},
 		{Name: "queue", Values: "N", Doc: "How many frames wait at a port at most, 1 to 65536, and 2048 bytes for each; the default is 1000.",
 			Set: func(v element.Values) (err error) { c.queue, err = v.Int(0, 1, 65536); return }},
+		stormWord(&c.storm, "How many broadcasts and multicasts come in by each port in a second at most, 1 to 1000000; the default is off, no bound. Those beyond are dropped, counted as storm, and told of once a minute. A super-frame counts as one."),
 	}
 }
 
@@ -42,6 +44,7 @@ type portConfig struct {
 	native uint16   // 0: none
 
 	isolated bool
+	storm    int // frames a second; 0: no bound
 
 	nativeAt, trunkAt element.Values // for faults that need two words
 }
@@ -69,6 +72,7 @@ func (c *portConfig) options() []element.Option {
 			}},
 		{Name: "isolated", Doc: "The port reaches only ports that are not isolated, and is reached only by them. What is for a station behind another isolated port is dropped, and counted as isolated.",
 			Set: func(element.Values) error { c.isolated = true; return nil }},
+		stormWord(&c.storm, "How many broadcasts and multicasts come in by this port in a second at most, or off, in place of the same word behind the type."),
 	}
 }
 
