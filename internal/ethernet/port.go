@@ -65,6 +65,22 @@ type Bounded interface {
 	TellOversize(length int)
 }
 
+// Parting is a Port whose far side can go away while the port stays, as the peer of a
+// link whose circuit is lost. OnParted is called at most once, before the port is
+// read; f is called each time the far side has gone, by one goroutine at a time.
+type Parting interface {
+	Port
+	OnParted(f func())
+}
+
+// Learner is a Port that remembers which stations are beyond the other port of its
+// connection. Forget has it look for them everywhere, until they are heard again; it
+// waits for nothing, and any goroutine may call it.
+type Learner interface {
+	Port
+	Forget()
+}
+
 // Reflector is a Port that can be joined to itself (`tap1 at tap1`). Whoever
 // would join it calls ReflectOnly once, after the element has started, in place
 // of making a connection, and goes on reading: what ReadFrames still gives is

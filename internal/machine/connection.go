@@ -52,11 +52,17 @@ func newConnection(pos tmesh.Pos, a, b End) *Connection {
 }
 
 // tell lets a port that can filter know what the station behind the other wants,
-// and has one that learns how that station is to be set up hand it on.
+// has one that learns how that station is to be set up hand it on, and one whose far
+// side has gone say so to whoever looks for stations there.
 func tell(port, other ethernet.Port) {
 	if filtered, ok := port.(ethernet.Filtered); ok {
 		if station, ok := other.(ethernet.Station); ok {
 			filtered.SetFilter(station.Filter())
+		}
+	}
+	if parting, ok := port.(ethernet.Parting); ok {
+		if learner, ok := other.(ethernet.Learner); ok {
+			parting.OnParted(learner.Forget)
 		}
 	}
 	if guide, ok := port.(ethernet.Guide); ok {

@@ -110,3 +110,43 @@ func TestOversizeIsTold(t *testing.T) {
 		t.Errorf("%d counted, and told %d times more", n, len(to.told))
 	}
 }
+
+// partingPort is a port whose far side can go away.
+type partingPort struct {
+	*fakePort
+	gone func()
+}
+
+func (p *partingPort) OnParted(f func()) { p.gone = f }
+
+// learningPort is a port that remembers stations.
+type learningPort struct {
+	*fakePort
+	forgot int
+}
+
+func (p *learningPort) Forget() { p.forgot++ }
+
+// TestPartingIsJoined joins a port whose far side can go away with one that wants
+// to know, from either side, and with one that does not.
+func TestPartingIsJoined(t *testing.T) {
+	for _, swapped := range []bool{false, true} {
+		parting, learner := &partingPort{fakePort: newFakePort()}, &learningPort{fakePort: newFakePort()}
+		a, b := end(parting), end(learner)
+		if swapped {
+			a, b = b, a
+		}
+		newConnection(tmesh.Pos{}, a, b)
+		if parting.gone == nil || learner.forgot != 0 {
+			t.Fatalf("after the joining: told by %p, forgotten %d times", parting.gone, learner.forgot)
+		}
+		if parting.gone(); learner.forgot != 1 {
+			t.Errorf("forgotten %d times, want 1", learner.forgot)
+		}
+	}
+	parting := &partingPort{fakePort: newFakePort()}
+	newConnection(tmesh.Pos{}, end(parting), end(newFakePort()))
+	if parting.gone != nil {
+		t.Error("a port is told that remembers nothing")
+	}
+}

@@ -161,9 +161,14 @@ func (p *port) MaxFrame() int { return ethernet.MaxFrameLen }
 // nowhere.
 func (p *port) Counters() *ethernet.Counters { return &p.counters }
 
+// Forget has the stations behind the port looked for everywhere.
+func (p *port) Forget() { p.sw.table.forget(p) }
+
 // Close takes the port out of its switch.
 func (p *port) Close() error {
 	p.sw.remove(p)
 	p.queue.close()
 	return nil
 }
+
+var _ ethernet.Learner = (*port)(nil)

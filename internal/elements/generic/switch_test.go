@@ -224,6 +224,31 @@ func TestClosedPort(t *testing.T) {
 	}
 }
 
+// A station that changes from one link to another is reached at once when it sends;
+// before that, what is for it goes everywhere as soon as its link says that the peer
+// is lost.
+func TestFailOver(t *testing.T) {
+	s, p := testSwitch(defaults, 3)
+	a, b, c := host(1), host(2), host(3)
+	p[0].forward([]ethernet.Frame{frame(group, a, 1)}, 0)
+	p[1].forward([]ethernet.Frame{frame(group, b, 2), frame(group, c, 2)}, 0)
+	expect(t, p, "2 2|1|1 2 2")
+	p[0].forward([]ethernet.Frame{frame(b, a, 3)}, 1)
+	expect(t, p, "|3|")
+	p[2].forward([]ethernet.Frame{frame(a, b, 4)}, 2)
+	p[0].forward([]ethernet.Frame{frame(b, a, 5), frame(c, a, 6)}, 2)
+	expect(t, p, "4|6|5")
+	p[1].Forget()
+	p[0].forward([]ethernet.Frame{frame(b, a, 7), frame(c, a, 8)}, 3)
+	expect(t, p, "|8|7 8")
+	p[1].forward([]ethernet.Frame{frame(a, c, 9)}, 4) // it is back
+	p[0].forward([]ethernet.Frame{frame(c, a, 10)}, 4)
+	expect(t, p, "9|10|")
+	if n := s.table.known(4); n != 3 {
+		t.Errorf("%d stations known, want 3", n)
+	}
+}
+
 func TestArguments(t *testing.T) {
 	for _, c := range []struct{ text, fault string }{
 		{"", ""},
@@ -300,6 +325,7 @@ func TestConcurrent(t *testing.T) {
 		for range 50 {
 			q := s.newPort("p", portConfig{})
 			q.WriteFrames([]ethernet.Frame{frame(group, host(500), 1)})
+			q.Forget()
 			q.Close()
 		}
 	})

@@ -107,6 +107,17 @@ func (t *table) learn(frames []ethernet.Frame, routes []route, p *port, now time
 	}
 }
 
+// forget takes out the stations behind a port.
+func (t *table) forget(p *port) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for k, s := range t.stations {
+		if s.port.Load() == p {
+			delete(t.stations, k)
+		}
+	}
+}
+
 // room says whether a station can be added, after looking for aged ones if need be.
 func (t *table) room(now time.Duration) bool {
 	if len(t.stations) >= t.limit && now-t.swept >= sweepEvery {

@@ -90,6 +90,8 @@ type port struct {
 	changed sync.Cond // circuit or end
 	end     error     // what ReadFrames returns from now on
 
+	parted func() // nil: nobody wants to know
+
 	guiding sync.Mutex
 	guided  func(*ethernet.Network) error // nil: nobody wants to know
 
@@ -312,11 +314,17 @@ func (p *port) ended() error {
 // they have flown before.
 func (p *port) publish(c *circuit) (before *circuit) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	before = p.circuit.Swap(c)
 	p.changed.Broadcast()
+	p.mu.Unlock()
+	if c == nil && p.parted != nil {
+		p.parted()
+	}
 	return before
 }
+
+// OnParted has f called each time that the peer is lost.
+func (p *port) OnParted(f func()) { p.parted = f }
 
 // guidePort is the port of a link that is told by a server how the station behind
 // the other side of its connection is to be set up.
