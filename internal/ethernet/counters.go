@@ -28,13 +28,14 @@ const (
 	OtherVLAN                   // of a VLAN that the port of a switch does not carry
 	Isolated                    // between two ports of a switch that are kept apart
 	Storm                       // more broadcasts and multicasts than a port of a switch may bring
+	Looped                      // in by a port of a switch that is blocked, for it is part of a loop
 	NumReasons
 )
 
 var reasonNames = [NumReasons]string{
 	"runt", "oversize", "malformed", "no-peer", "disconnected", "stranger", "control",
 	"queue-full", "send-failed", "filtered", "reflected", "kernel-drop", "interface-down",
-	"no-key", "forged", "replayed", "impaired", "too-long", "incomplete", "other-vlan", "isolated", "storm",
+	"no-key", "forged", "replayed", "impaired", "too-long", "incomplete", "other-vlan", "isolated", "storm", "looped",
 }
 
 // String gives the word under which status and metrics show the reason.

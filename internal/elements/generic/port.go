@@ -2,6 +2,7 @@ package generic
 
 import (
 	"net"
+	"sync/atomic"
 	"time"
 
 	"tmelink/internal/ethernet"
@@ -11,14 +12,19 @@ import (
 type port struct {
 	sw       *Switch
 	name     string // of what it is joined to
+	number   int    // a younger port has a higher one
 	conf     portConfig
 	vlans    vlans
 	counters ethernet.Counters
 	queue    queue
 
+	blocked   atomic.Int64  // until when, a time.Duration
+	loopAgain time.Duration // when a loop may be told next; of Switch.mu
+
 	// of the goroutine that writes
 	routes []route // where each frame of its batch goes
 	storm  stormGuard
+	flap   flap // what the last batch has shown
 
 	// of the goroutine that reads
 	read *buffer // what it has handed out
@@ -42,10 +48,14 @@ func (p *port) WriteFrames(frames []ethernet.Frame) error {
 
 // forward locks the table once, and each queue that gets frames once.
 func (p *port) forward(frames []ethernet.Frame, now time.Duration) {
+	if p.isBlocked(now) {
+		p.counters.Write.Add(ethernet.Looped, len(frames))
+		return
+	}
 	flood := p.route(frames, now)
 	if flood {
 		for _, q := range *p.sw.ports.Load() {
-			if q != p && !p.isolatedFrom(q) {
+			if q != p && !p.isolatedFrom(q) && !q.isBlocked(now) {
 				q.take(frames, p.routes)
 			}
 		}
@@ -83,7 +93,7 @@ func (p *port) route(frames []ethernet.Frame, now time.Duration) (flood bool) {
 			}
 		}
 		src, dst := source(frames[i].Data, r.vlan), destination(frames[i].Data, r.vlan)
-		if !src.isGroup() && !t.heard(src, p, now) {
+		if !src.isGroup() && !t.heard(src, p, dst.isGroup(), now) {
 			strangers = true
 		}
 		if !dst.isGroup() {
@@ -108,6 +118,10 @@ func (p *port) route(frames []ethernet.Frame, now time.Duration) (flood bool) {
 	}
 	if strangers {
 		t.learn(frames, p.routes, p, now)
+	}
+	if p.flap.other != nil {
+		p.sw.looped(p, p.flap, now)
+		p.flap = flap{}
 	}
 	return flood
 }

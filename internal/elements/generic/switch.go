@@ -11,7 +11,8 @@
 //
 // switch.go is the switch, switch_words.go what is asked of it, table.go knows
 // which address is behind which port, port.go decides where frames go, vlan.go
-// which of them a port carries, storm.go how many for all, and queue.go holds them until they are read.
+// which of them a port carries, storm.go how many for all, loop.go finds ports that
+// lead to each other, and queue.go holds frames until they are read.
 // impair.go is the wire, impair_words.go what is asked of it, impair_fate.go
 // decides what becomes of each frame, impair_lane.go when it arrives,
 // impair_line.go holds it until then, and impair_port.go is where it comes and goes.
@@ -57,9 +58,10 @@ type Switch struct {
 	// are bytes like others.
 	aware atomic.Bool
 
-	mu     sync.Mutex              // held by whoever changes what follows
-	ports  atomic.Pointer[[]*port] // replaced, never changed
-	closed bool
+	mu       sync.Mutex              // held by whoever changes what follows
+	ports    atomic.Pointer[[]*port] // replaced, never changed
+	closed   bool
+	attached int // ports, ever
 }
 
 // New makes an element of type tme/generic/switch from its arguments.
@@ -103,6 +105,8 @@ func (s *Switch) newPort(name string, c portConfig) *port {
 	}
 	before := *s.ports.Load()
 	p.name = freeName(name, before)
+	s.attached++
+	p.number = s.attached
 	if c.namesVLAN() {
 		s.aware.Store(true)
 	}
@@ -145,12 +149,18 @@ func (s *Switch) Close() error {
 	return nil
 }
 
-// Status says how many ports the switch has, what their words are, and how many
-// stations it knows.
+// Status says how many ports the switch has and how many stations it knows, what
+// the ports' words are, and which ports are blocked.
 func (s *Switch) Status() string {
 	status := fmt.Sprintf("%d ports, %d stations", len(*s.ports.Load()), s.table.known(s.now()))
-	if words := s.describe(); len(words) > 0 {
-		status += "; " + strings.Join(words, "; ")
+	parts := s.describe()
+	for _, p := range *s.ports.Load() {
+		if p.isBlocked(s.now()) {
+			parts = append(parts, p.name+" is blocked, for it is part of a loop")
+		}
+	}
+	if len(parts) > 0 {
+		status += "; " + strings.Join(parts, "; ")
 	}
 	return status
 }

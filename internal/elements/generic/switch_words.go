@@ -15,6 +15,8 @@ type config struct {
 	table  int // addresses
 	queue  int // frames
 	storm  int // frames a second, of a port whose words name none; 0: no bound
+
+	blockLoops bool
 }
 
 // defaults: the ageing time of IEEE 802.1Q-2022, table 8-3, and a queue as long
@@ -34,6 +36,7 @@ func options(c *config) []element.Option {
 		{Name: "queue", Values: "N", Doc: "How many frames wait at a port at most, 1 to 65536, and 2048 bytes for each; the default is 1000.",
 			Set: func(v element.Values) (err error) { c.queue, err = v.Int(0, 1, 65536); return }},
 		stormWord(&c.storm, "How many broadcasts and multicasts come in by each port in a second at most, 1 to 1000000; the default is off, no bound. Those beyond are dropped, counted as storm, and told of once a minute. A super-frame counts as one."),
+		loopWord(&c.blockLoops),
 	}
 }
 

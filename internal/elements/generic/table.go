@@ -42,9 +42,26 @@ func destination(frame []byte, vlan uint16) key {
 // isGroup says whether the address is that of a group.
 func (k key) isGroup() bool { return k>>40&1 != 0 }
 
+// addr and vlan are the parts of a key.
+func (k key) addr() ethernet.Addr {
+	var a ethernet.Addr
+	for i := range a {
+		a[i] = byte(k >> (40 - 8*i))
+	}
+	return a
+}
+
+func (k key) vlan() uint16 { return uint16(k >> 48) }
+
 type station struct {
 	port atomic.Pointer[port]
 	seen atomic.Int64 // a time.Duration
+
+	// For loops: the last two ports by which its broadcasts and multicasts made it
+	// move, when it moved to the last, and how often in a row to and fro.
+	last, before atomic.Pointer[port]
+	moved        atomic.Int64 // a time.Duration
+	flaps        atomic.Int32
 }
 
 // sweepEvery keeps a flood of new addresses from looking through the whole full
@@ -55,15 +72,18 @@ func newTable(limit int, ageing time.Duration) *table {
 	return &table{limit: limit, ageing: ageing, stations: map[key]*station{}, swept: -sweepEvery}
 }
 
-// heard notes that a station was heard behind a port, and says whether the table
-// has it. The caller holds mu for reading.
-func (t *table) heard(k key, p *port, now time.Duration) bool {
+// heard notes that a station was heard behind a port, by a frame for a group or for
+// one station, and says whether the table has it. A station that goes to and fro is left in the port's flap. The caller
+// holds mu for reading, and is the port's goroutine that writes.
+func (t *table) heard(k key, p *port, group bool, now time.Duration) bool {
 	s := t.stations[k]
 	if s == nil {
 		return false
 	}
 	if s.port.Load() != p {
-		s.port.Store(p)
+		if other := s.move(p, group, now); other != nil {
+			p.flap = flap{k, other}
+		}
 	}
 	// An eighth of a second spares most writes to what others read.
 	if int64(now)-s.seen.Load() > int64(time.Second/8) {
@@ -97,7 +117,7 @@ func (t *table) learn(frames []ethernet.Frame, routes []route, p *port, now time
 			continue
 		}
 		k := source(frames[i].Data, routes[i].vlan)
-		if k.isGroup() || t.heard(k, p, now) || !t.room(now) {
+		if k.isGroup() || t.heard(k, p, destination(frames[i].Data, 0).isGroup(), now) || !t.room(now) {
 			continue
 		}
 		s := &station{}
