@@ -108,9 +108,14 @@ var tapOffloads = [][2]string{{"on", "on"}, {"on", "off"}, {"off", "on"}, {"off"
 // super-frames go from one to the other whole.
 func TestOffloadsInside(t *testing.T) {
 	nstest.Need(t, "ethtool")
-	for _, way := range []struct{ name, first, second string }{
-		{"by a switch", "sw0: tme/generic/switch\ntap1 at sw0", "tap2 at sw0"},
-		{"side by side", "tap1", "tap2 at tap1"},
+	const trunk = "sw0: tme/generic/switch\nsw1: tme/generic/switch\nsw0 trunk at sw1 trunk\n"
+	for _, way := range []struct {
+		name, first, second string
+		tags                int
+	}{
+		{"by a switch", "sw0: tme/generic/switch\ntap1 at sw0", "tap2 at sw0", 2},
+		{"by a trunk", trunk + "tap1 at sw0 trunk native 10", "tap2 at sw1 trunk native 10", 1}, // which puts one more before an 802.1ad tag
+		{"side by side", "tap1", "tap2 at tap1", 2},
 	} {
 		for _, taps := range tapOffloads {
 			t.Run(way.name+", TAPs "+taps[0]+" and "+taps[1], func(t *testing.T) {
@@ -118,7 +123,7 @@ func TestOffloadsInside(t *testing.T) {
 				ours := runs(t, here, tapLine(way.first, 1, "netns "+a.Name+" offload "+taps[0])+
 					tapLine(way.second, 2, "netns "+b.Name+" offload "+taps[1]))
 				ours.Expect(t, "up after", 20*time.Second)
-				r := reach{a, b, "tap0", "tap0", 2, false}
+				r := reach{a, b, "tap0", "tap0", way.tags, false}
 				for _, e := range tapEnds {
 					r.tcp(t, e, 2_000_000)
 					r.udp(t, e, true)

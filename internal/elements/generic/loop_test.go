@@ -161,8 +161,8 @@ func TestRealLoop(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	log := &nstest.Buffer{}
 	env := element.Env{Log: slog.New(slog.NewTextHandler(log, nil))}
-	x, p := joined(t, env, "loop block", "", "", "")
-	y, q := joined(t, quiet, "", "", "", "")
+	x, p := joined(t, env, "loop block", "vlan 5", "trunk", "trunk")
+	y, q := joined(t, quiet, "", "vlan 5", "trunk", "trunk")
 	var pumps sync.WaitGroup
 	var carried atomic.Uint64
 	pump := func(from, to *port) {
@@ -189,7 +189,7 @@ func TestRealLoop(t *testing.T) {
 		t.Error(err)
 	}
 	if !nstest.Eventually(30*time.Second, func() bool {
-		return strings.Contains(log.String(), "hwaddr=02:00:00:00:00:07 port=p2 other=p1 for=30s\n")
+		return strings.Contains(log.String(), "hwaddr=02:00:00:00:00:07 port=p2 other=p1 vlan=5 for=30s\n")
 	}) {
 		t.Errorf("the loop is not told:\n%s", log)
 	}

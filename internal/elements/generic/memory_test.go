@@ -25,6 +25,25 @@ func TestDoesNotAllocate(t *testing.T) {
 	}
 }
 
+// Nor with VLANs, where every frame's tag is put on or taken off, and a storm word.
+func TestVLANsDoNotAllocate(t *testing.T) {
+	for _, sender := range []string{"vlan 10", "trunk 10"} {
+		_, p := joined(t, quiet, "storm 5", sender, "vlan 10 isolated", "trunk", "trunk native 10")
+		var batch []ethernet.Frame
+		for i := range 32 {
+			batch = append(batch, frame(host(1+i%3), host(0), uint32(i)), frame(group, host(0), 99))
+		}
+		if sender == "trunk 10" {
+			for i := range batch {
+				batch[i] = tagged(batch[i], 10)
+			}
+		}
+		if n := testing.AllocsPerRun(1000, func() { exchange(t, p, batch) }); n >= 1 {
+			t.Errorf("%s: %v allocations for a batch of %d frames", sender, n, len(batch))
+		}
+	}
+}
+
 // exchange sends a batch from the first port and reads all others.
 func exchange(t testing.TB, p []*port, batch []ethernet.Frame) {
 	if err := p[0].WriteFrames(batch); err != nil {
@@ -74,6 +93,20 @@ func BenchmarkUnicast(b *testing.B) {
 		batch[i] = frame(host(1), host(0), uint32(i))
 	}
 	p[1].forward([]ethernet.Frame{frame(group, host(1), 0)}, 0)
+	p[0].ReadFrames()
+	b.ReportAllocs()
+	for b.Loop() {
+		exchange(b, p, batch)
+	}
+}
+
+func BenchmarkTrunk(b *testing.B) {
+	_, p := joined(b, quiet, "storm 1000", "vlan 10", "trunk")
+	batch := make([]ethernet.Frame, 32)
+	for i := range batch {
+		batch[i] = frame(host(1), host(0), uint32(i))
+	}
+	p[1].forward([]ethernet.Frame{tagged(frame(group, host(1), 0), 10)}, 0)
 	p[0].ReadFrames()
 	b.ReportAllocs()
 	for b.Loop() {

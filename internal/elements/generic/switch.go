@@ -36,7 +36,7 @@ func init() {
 	element.Register(element.Type{
 		Path:    "tme/generic/switch",
 		Summary: "an Ethernet switch that joins any number of elements",
-		Doc: "Each connection to the switch is a port of it. The switch learns from the source addresses which stations are behind which port, and sends a frame to the port of its destination; broadcasts, multicasts and frames for stations not heard of yet go to all ports but the one that they came from.\n\n" +
+		Doc: "Each connection to the switch is a port of it. The switch learns from the source addresses which stations are behind which port, and sends a frame to the port of its destination; broadcasts, multicasts and frames for stations not heard of yet go to all ports but the one that they came from. A station that moves is reached where it was heard last; when a link loses its peer, those behind it are looked for everywhere until they are heard again.\n\n" +
 			"Every port has a queue of bounded length; frames that find it full are dropped, and counted at that port.\n\n" +
 			"The words behind the switch's name in a connection are for its port. As long as no port's words name a VLAN, tagged frames pass like all others, as they are. As soon as one does, the switch has VLANs: stations are learned and frames carried in each by itself, and a port whose words name none is in VLAN 1. A frame whose tag gives only a priority counts as one without tag.",
 		Example:           "sw0: tme/generic/switch\nle0 at sw0 vlan 10\ntap1 at sw0 vlan 20\nlink2 at sw0 trunk 10,20",
