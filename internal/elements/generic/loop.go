@@ -34,23 +34,27 @@ type flap struct {
 
 // move notes that a station is heard behind another port than before, and by what.
 // Where it has moved to and fro so often that it is a loop, it gives the port at the
-// other end of that, else nil.
-func (s *station) move(p *port, group bool, now time.Duration) *port {
+// other end of that, else nil. Two ports that lead to each other move it at the same
+// time, so that what belongs together is changed under a lock, which only moves take.
+func (t *table) move(s *station, p *port, group bool, now time.Duration) *port {
 	s.port.Store(p)
 	if !group {
 		return nil
 	}
-	last := s.last.Swap(p)
+	t.moving.Lock()
+	defer t.moving.Unlock()
+	last, before := s.last, s.before
 	if last == p {
 		return nil
 	}
-	back := s.before.Swap(last) == p
-	moved := time.Duration(s.moved.Swap(int64(now)))
-	if !back || now-moved > flapWithin {
-		s.flaps.Store(0)
+	s.last, s.before = p, last
+	inTime := now-s.moved <= flapWithin
+	s.moved = now
+	if before != p || !inTime {
+		s.flaps = 0
 		return nil
 	}
-	if s.flaps.Add(1)%flapsOfLoop != 0 {
+	if s.flaps++; s.flaps%flapsOfLoop != 0 {
 		return nil
 	}
 	return last

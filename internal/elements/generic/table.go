@@ -13,7 +13,7 @@ import (
 // port each station was last heard. Times come from the caller.
 //
 // A writer locks it for reading once a batch; refreshing a station, and moving
-// it to another port, are atomic. Only a station that is new locks the others
+// it to another port, needs no more. Only a station that is new locks the others
 // out. A full table learns none until some have aged: a flood of made-up
 // addresses costs the stations beyond it the directness of their frames, nothing
 // else.
@@ -24,6 +24,7 @@ type table struct {
 	mu       sync.RWMutex
 	stations map[key]*station
 	swept    time.Duration // when the aged ones were last looked for
+	moving   sync.Mutex    // guards what stations know of their moves
 }
 
 // key is a station as the table knows it: its hardware address in the low 48 bits,
@@ -57,11 +58,12 @@ type station struct {
 	port atomic.Pointer[port]
 	seen atomic.Int64 // a time.Duration
 
-	// For loops: the last two ports by which its broadcasts and multicasts made it
-	// move, when it moved to the last, and how often in a row to and fro.
-	last, before atomic.Pointer[port]
-	moved        atomic.Int64 // a time.Duration
-	flaps        atomic.Int32
+	// For loops, under table.moving: the last two ports by which its broadcasts and
+	// multicasts made it move, when it moved to the last, and how often in a row to
+	// and fro.
+	last, before *port
+	moved        time.Duration
+	flaps        int
 }
 
 // sweepEvery keeps a flood of new addresses from looking through the whole full
@@ -81,7 +83,7 @@ func (t *table) heard(k key, p *port, group bool, now time.Duration) bool {
 		return false
 	}
 	if s.port.Load() != p {
-		if other := s.move(p, group, now); other != nil {
+		if other := t.move(s, p, group, now); other != nil {
 			p.flap = flap{k, other}
 		}
 	}
