@@ -12,7 +12,8 @@ import (
 // needed to find that out. What moves for an honest reason moves now and then, as a
 // station that roams, or one whose link fails over; and whoever sends by two ports
 // in turn, as some bonds do, sends each broadcast once. So only broadcasts and
-// multicasts count.
+// multicasts count. Where full queues have dropped all that went round one way, the
+// loop shows with the next that goes both ways.
 const (
 	// flapsOfLoop is how often in a row an address must move to and fro between the
 	// same two ports, and flapWithin the longest time between two of these moves:
