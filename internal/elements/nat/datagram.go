@@ -64,14 +64,10 @@ func (n *NAT) newFlow(key flowKey, d netstack.Datagram) (*flow, bool) {
 		n.noSocket("UDP", err)
 		return nil, true
 	}
-	fl, err := n.flows.add(key, c, func(fl *flow, data []byte) {
+	return n.flows.add(key, c, func(fl *flow, data []byte) {
 		// What cannot be sent is lost, as on a wire.
 		fl.path.SendUDP(fl.key.to.Port(), fl.key.from.Port(), data)
-	})
-	if err != nil {
-		return nil, true
-	}
-	return fl, true
+	}), true
 }
 
 // noSocket tells that the host does not give a socket.

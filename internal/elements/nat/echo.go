@@ -64,15 +64,11 @@ func (n *NAT) newEcho(key flowKey, r netstack.EchoRequest) *flow {
 		n.noSocket("ping", err)
 		return nil
 	}
-	fl, err := n.flows.add(key, s, func(fl *flow, message []byte) {
+	return n.flows.add(key, s, func(fl *flow, message []byte) {
 		if len(message) < echoHeaderLen || message[0] != 0 && message[0] != 129 {
 			return
 		}
 		// What cannot be sent is lost, as on a wire.
 		fl.path.SendEchoReply(fl.key.from.Port(), binary.BigEndian.Uint16(message[6:]), message[echoHeaderLen:])
 	})
-	if err != nil {
-		return nil
-	}
-	return fl
 }

@@ -89,9 +89,10 @@ func (f *flows) find(key flowKey) *flow {
 	return fl
 }
 
-// add makes a flow of a socket that is connected to where it goes. take is called
-// with each datagram that comes back, in the flow's goroutine.
-func (f *flows) add(key flowKey, s socket, take func(*flow, []byte)) (*flow, error) {
+// add makes a flow of a socket that is connected to where it goes, or gives nil and
+// closes the socket. take is called with each datagram that comes back, in the flow's
+// goroutine.
+func (f *flows) add(key flowKey, s socket, take func(*flow, []byte)) *flow {
 	fl := &flow{key: key, socket: s}
 	fl.last.Store(int64(f.nat.now()))
 	wantErrors(s, key.to.Addr().Is6())
@@ -103,15 +104,16 @@ func (f *flows) add(key flowKey, s socket, take func(*flow, []byte)) (*flow, err
 		fl.path, err = f.nat.host.OpenPath(key.to.Addr(), key.from.Addr())
 	}
 	if err != nil {
+		f.nat.noSocket("flow", err)
 		s.Close()
-		return nil, err
+		return nil
 	}
 	if !f.enlist(fl) || !f.nat.spawn(func() { f.carry(fl, from, take) }) {
 		f.remove(fl)
 		fl.path.Close()
-		return nil, errFull
+		return nil
 	}
-	return fl, nil
+	return fl
 }
 
 func (f *flows) enlist(fl *flow) bool {

@@ -128,7 +128,7 @@ func (n *NAT) admit(host *net.TCPConn, to netip.AddrPort) {
 		host.SetLinger(0)
 		host.Close()
 	}
-	if n.conns.add(c) != nil {
+	if !n.conns.add(c) {
 		n.drop(tooManyConns)
 		refuse()
 		return

@@ -7,12 +7,14 @@
 // guest's goes out as it is, and nothing of the host is changed.
 //
 // nat.go is the element, options*.go its words and policy.go what guests may reach.
-// tcp.go joins connections; flow.go, datagram.go and echo.go carry UDP and pings,
-// each flow with a socket of its own; unreachable.go passes on why something
-// cannot be reached. forward.go leads ports of this computer to guests. dns.go asks this computer's name servers for guests. frames.go
-// serves those that have no address yet: dhcp.go and pool.go give addresses, in
-// messages of bootp.go, or by rarp.go; radvert.go lets them make their own in IPv6.
-// tftp.go gives them files. socket_*.go is how sockets are read without holding memory.
+// tcp.go joins connections, and conns.go holds them; flow.go, datagram.go and echo.go
+// carry UDP and pings, each flow with a socket of its own; unreachable.go passes on
+// why something cannot be reached. forward.go leads ports of this computer to guests.
+// dns.go asks this computer's name servers for guests. frames.go serves those that
+// have no address yet: dhcp.go and pool.go give addresses, in messages of bootp.go,
+// or by rarp.go; radvert.go lets them make their own in IPv6. tftp.go gives them
+// files. socket_*.go is how sockets are read without holding memory, and icmp_*.go
+// what is asked of them besides.
 //
 // Everything is bounded: connections, attempts, flows, and what each of them
 // holds. What is beyond the bounds is dropped, counted, and told once in a while.
@@ -20,7 +22,6 @@ package nat
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/netip"
@@ -46,8 +47,8 @@ type NAT struct {
 	tftp   *tftp // nil: it gives no files
 	began  time.Time
 
-	conns table[*conn] // TCP connections
-	flows flows        // UDP and ping
+	conns conns // TCP connections
+	flows flows // UDP and ping
 
 	queries         atomic.Int64  // that wait for an answer
 	denied, dropped atomic.Uint64 // attempts and datagrams: by the rules, by a bound
@@ -59,14 +60,14 @@ type NAT struct {
 	cancel  context.CancelFunc
 	running sync.WaitGroup
 
-	mu      sync.Mutex // guards what follows
-	closed  bool
-	told    map[string]*occasion.Occasion // of complaints, by their text
-	errands occasion.Occasion             // ICMP errors
+	mu     sync.Mutex // guards what follows
+	closed bool
+	told   map[string]*occasion.Occasion // of complaints, by their text
+	icmp   occasion.Occasion             // of errors that guests are sent
 }
 
 func newNAT(env element.Env, c config) *NAT {
-	n := &NAT{env: env, config: c, began: time.Now(), told: map[string]*occasion.Occasion{}, errands: occasion.New(errorsPerSecond, time.Second)}
+	n := &NAT{env: env, config: c, began: time.Now(), told: map[string]*occasion.Occasion{}, icmp: occasion.New(errorsPerSecond, time.Second)}
 	n.policy = newPolicy(&n.config)
 	n.dhcp = newDHCP(&n.config)
 	n.conns.init(maxConns)
@@ -252,49 +253,4 @@ func (n *NAT) Status() string {
 		status += fmt.Sprintf(", leases %d", n.dhcp.pool.held.Load())
 	}
 	return status + fmt.Sprintf(", denied %d, dropped %d", n.denied.Load(), n.dropped.Load())
-}
-
-// table is a bounded set of things that are open. Its methods may be called by any
-// goroutine.
-type table[T comparable] struct {
-	mu   sync.Mutex
-	most int
-	open map[T]struct{}
-}
-
-func (t *table[T]) init(most int) {
-	t.most, t.open = most, map[T]struct{}{}
-}
-
-// errFull is the error of a table that takes no more.
-var errFull = errors.New("there are too many")
-
-func (t *table[T]) add(v T) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if len(t.open) >= t.most {
-		return errFull
-	}
-	t.open[v] = struct{}{}
-	return nil
-}
-
-func (t *table[T]) remove(v T) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	delete(t.open, v)
-}
-
-func (t *table[T]) count() int {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return len(t.open)
-}
-
-func (t *table[T]) each(f func(T)) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for v := range t.open {
-		f(v)
-	}
 }

@@ -70,7 +70,7 @@ func (n *NAT) connect(a *netstack.Attempt) {
 	}
 	c := &conn{nat: n}
 	c.touch()
-	if n.conns.add(c) != nil {
+	if !n.conns.add(c) {
 		n.drop(tooManyConns)
 		a.Ignore()
 		return

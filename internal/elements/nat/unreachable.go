@@ -33,7 +33,7 @@ func reasonOf(err error) (netstack.Unreachable, bool) {
 // delivered; mtu is for netstack.TooBig.
 func (n *NAT) unreachable(from netip.Addr, why netstack.Unreachable, q netstack.Quote, mtu int) {
 	n.mu.Lock()
-	due := n.errands.Due(time.Now())
+	due := n.icmp.Due(time.Now())
 	n.mu.Unlock()
 	if due == 0 {
 		return
