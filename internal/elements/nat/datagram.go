@@ -9,6 +9,9 @@ import (
 
 // datagram takes a guest's UDP datagram.
 func (n *NAT) datagram(d netstack.Datagram) bool {
+	if d.From.Addr().IsUnspecified() {
+		return true // who has no address yet asks for one
+	}
 	if !n.isGuest(d.From.Addr()) {
 		n.drop("something comes from an address that is not in the guests' network")
 		return true

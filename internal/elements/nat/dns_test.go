@@ -76,6 +76,7 @@ func TestDNS(t *testing.T) {
 // Where no name server answers, the guest hears of a failure; and one that asks for
 // more than anybody does is not answered.
 func TestDNSFails(t *testing.T) {
+	nstest.InNamespace(t) // where nobody has port 53
 	n, guest, log := run(t, "dns 127.0.0.1")
 	if _, err := guest.Resolve(within(t), "www.example"); err == nil || !strings.Contains(err.Error(), "ServerFailure") {
 		t.Errorf("www.example: %v", err)

@@ -17,8 +17,14 @@ import (
 func port(t testing.TB) uint16 { return free(t).Port() }
 
 func TestForwardTCP(t *testing.T) {
+	testForwardTCP(t, "127.0.0.1", "10.0.77.2", gateway4)
+	testForwardTCP(t, "::1", "fd00:77::2", gateway6)
+}
+
+func testForwardTCP(t *testing.T, local, inside, gateway string) {
 	outside := port(t)
-	n, guest, _ := run(t, fmt.Sprintf("forward tcp 127.0.0.1:%d=10.0.77.2:80", outside))
+	from, to := netip.AddrPortFrom(netip.MustParseAddr(local), outside), netip.AddrPortFrom(netip.MustParseAddr(inside), 80)
+	n, guest, _ := run(t, fmt.Sprintf("forward tcp %s=%s", from, to))
 	l, err := guest.ListenTCP(80)
 	if err != nil {
 		t.Fatal(err)
@@ -30,13 +36,13 @@ func TestForwardTCP(t *testing.T) {
 			return
 		}
 		defer c.Close()
-		from, _, _ := net.SplitHostPort(c.RemoteAddr().String())
+		sender, _, _ := net.SplitHostPort(c.RemoteAddr().String())
 		got, _ := io.ReadAll(c)
-		io.WriteString(c, "hello "+from)
+		io.WriteString(c, "hello "+sender)
 		heard <- string(got)
 	}()
 	dial := func() *net.TCPConn {
-		c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", outside))
+		c, err := net.Dial("tcp", from.String())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -47,7 +53,7 @@ func TestForwardTCP(t *testing.T) {
 	io.WriteString(c, "from outside")
 	c.CloseWrite()
 	got, err := io.ReadAll(c)
-	if err != nil || string(got) != "hello "+gateway4 {
+	if err != nil || string(got) != "hello "+gateway {
 		t.Errorf("read %q, %v", got, err)
 	}
 	c.Close()

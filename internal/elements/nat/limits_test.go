@@ -197,6 +197,11 @@ func TestStrangersAreDropped(t *testing.T) {
 			t.Errorf("what comes from %s is not dropped", from)
 		}
 	}
+	// Who has no address yet is none; he asks for one where nobody gives any.
+	n.datagram(netstack.Datagram{From: netip.MustParseAddrPort("0.0.0.0:68"), To: netip.MustParseAddrPort("255.255.255.255:67"), Payload: []byte("x")})
+	if n.dropped.Load() != 3 {
+		t.Errorf("%d dropped, want 3", n.dropped.Load())
+	}
 	if udp, _ := n.flows.count(); udp != 0 {
 		t.Errorf("%d flows", udp)
 	}
