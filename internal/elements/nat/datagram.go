@@ -3,6 +3,7 @@ package nat
 import (
 	"errors"
 	"net"
+	"net/netip"
 
 	"tmelink/internal/netstack"
 )
@@ -24,53 +25,64 @@ func (n *NAT) datagram(d netstack.Datagram) bool {
 		n.tftp.request(n, d)
 		return true
 	}
-	key := flowKey{udpFlow, d.From, d.To}
+	key, name := flowKey{kind: udpFlow, from: d.From}, d.To.Addr()
 	fl := n.flows.find(key)
-	if fl == nil {
+	var p *peer
+	if fl != nil {
+		p = fl.peer(d.To, n.now(), len(d.Payload))
+	}
+	if p == nil {
 		var known bool
-		if fl, known = n.newFlow(key, d); fl == nil {
+		if fl, p, known = n.newPeer(fl, key, d); p == nil {
 			return known
 		}
 	}
-	fl.size.Store(int32(len(d.Payload)))
 	if fl.whole != d.DontFragment {
 		fl.whole = d.DontFragment
-		setWhole(fl.socket, d.To.Addr().Is6(), fl.whole)
+		setWhole(fl.socket, name.Is6(), fl.whole)
 	}
-	n.send(fl, d.Payload)
+	n.send(fl, name, d.Payload, netip.AddrPortFrom(p.to, d.To.Port()))
 	return true
 }
 
-// newFlow makes the flow of a datagram, or answers that there can be none. It says
-// no to one for a port of the gateway's own where nobody is.
-func (n *NAT) newFlow(key flowKey, d netstack.Datagram) (*flow, bool) {
+// newPeer makes the peer of a datagram, and its flow where there is none, or answers
+// that there can be none. It says no to one for a port of the gateway's own where
+// nobody is.
+func (n *NAT) newPeer(fl *flow, key flowKey, d netstack.Datagram) (*flow, *peer, bool) {
 	to, fate := n.policy.way(d.To)
-	quote := netstack.QuoteUDP(d.From, d.To, len(d.Payload))
 	gateway := n.gatewayFor(d.From.Addr())
 	switch fate {
 	case nowhere:
-		return nil, true
+		return nil, nil, true
 	case denied:
 		n.denied.Add(1)
 		if d.To.Addr() == gateway {
-			return nil, false
+			return nil, nil, false
 		}
-		n.unreachable(gateway, netstack.Prohibited, quote, 0)
-		return nil, true
+		n.unreachable(gateway, netstack.Prohibited, netstack.QuoteUDP(d.From, d.To, len(d.Payload)), 0)
+		return nil, nil, true
 	}
-	c, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(to))
-	if err != nil {
-		if why, ok := reasonOf(err); ok {
-			n.unreachable(gateway, why, quote, 0)
-			return nil, true
+	if fl == nil {
+		network := "udp6"
+		if to.Addr().Is4() {
+			network = "udp4"
 		}
-		n.noSocket("UDP", err)
-		return nil, true
+		c, err := net.ListenUDP(network, nil)
+		if err != nil {
+			n.noSocket("UDP", err)
+			return nil, nil, true
+		}
+		if fl = n.flows.add(key, c, backUDP); fl == nil {
+			return nil, nil, true
+		}
 	}
-	return n.flows.add(key, c, func(fl *flow, data []byte) {
-		// What cannot be sent is lost, as on a wire.
-		fl.path.SendUDP(fl.key.to.Port(), fl.key.from.Port(), data)
-	}), true
+	return fl, n.flows.meet(fl, d.To, to.Addr(), len(d.Payload)), true
+}
+
+// backUDP brings a datagram from outside to the guest.
+func backUDP(fl *flow, p *peer, port uint16, data []byte) {
+	// What cannot be sent is lost, as on a wire.
+	p.path.SendUDP(port, fl.key.from.Port(), data)
 }
 
 // noSocket tells that the host does not give a socket.

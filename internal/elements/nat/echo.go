@@ -20,14 +20,14 @@ func (n *NAT) echo(r netstack.EchoRequest) bool {
 		n.drop("something comes from an address that is not in the guests' network")
 		return true
 	}
-	key := flowKey{echoFlow, netip.AddrPortFrom(r.From, r.Ident), netip.AddrPortFrom(r.To, 0)}
+	key := flowKey{echoFlow, netip.AddrPortFrom(r.From, r.Ident), r.To}
 	fl := n.flows.find(key)
 	if fl == nil {
 		if fl = n.newEcho(key, r); fl == nil {
 			return true
 		}
 	}
-	fl.size.Store(int32(len(r.Payload)))
+	fl.peer(netip.AddrPortFrom(r.To, 0), n.now(), len(r.Payload))
 	fl.seq.Store(uint32(r.Seq))
 	b := buffers.Take()
 	defer buffers.Give(b)
@@ -39,7 +39,7 @@ func (n *NAT) echo(r netstack.EchoRequest) bool {
 	}
 	binary.BigEndian.PutUint16(message[6:], r.Seq)
 	copy(message[echoHeaderLen:], r.Payload)
-	n.send(fl, message)
+	n.send(fl, r.To, message, netip.AddrPort{})
 	return true
 }
 
@@ -64,11 +64,18 @@ func (n *NAT) newEcho(key flowKey, r netstack.EchoRequest) *flow {
 		n.noSocket("ping", err)
 		return nil
 	}
-	return n.flows.add(key, s, func(fl *flow, message []byte) {
-		if len(message) < echoHeaderLen || message[0] != 0 && message[0] != 129 {
-			return
-		}
-		// What cannot be sent is lost, as on a wire.
-		fl.path.SendEchoReply(fl.key.from.Port(), binary.BigEndian.Uint16(message[6:]), message[echoHeaderLen:])
-	})
+	fl := n.flows.add(key, s, backEcho)
+	if fl == nil || n.flows.meet(fl, netip.AddrPortFrom(r.To, 0), to.Addr(), len(r.Payload)) == nil {
+		return nil
+	}
+	return fl
+}
+
+// backEcho brings an echo reply to the guest.
+func backEcho(fl *flow, p *peer, _ uint16, message []byte) {
+	if len(message) < echoHeaderLen || message[0] != 0 && message[0] != 129 {
+		return
+	}
+	// What cannot be sent is lost, as on a wire.
+	p.path.SendEchoReply(fl.key.from.Port(), binary.BigEndian.Uint16(message[6:]), message[echoHeaderLen:])
 }

@@ -2,6 +2,7 @@ package nat
 
 import (
 	"container/list"
+	"errors"
 	"io"
 	"net/netip"
 	"sync"
@@ -33,34 +34,52 @@ const (
 	echoFlow
 )
 
-// flowKey tells flows apart. An echo's ident is the port of from.
+// flowKey tells flows apart. A UDP flow is all that a guest sends from one port,
+// wherever to (RFC 4787, REQ-1); pings of one identifier, which is from's port, have
+// a flow for each address.
 type flowKey struct {
-	kind     flowKind
-	from, to netip.AddrPort
+	kind flowKind
+	from netip.AddrPort
+	to   netip.Addr // not valid: wherever to
 }
 
-// socket is a connected socket of datagrams.
+// socket is a socket of datagrams.
 type socket interface {
 	syscall.Conn
 	io.Closer
 }
 
-// flow is what a guest sends from one port to one address, and what comes back. It
-// has a socket and a goroutine that reads it.
+// maxPeers is how many addresses a flow hears; a new one takes the place of the one
+// that was sent to the longest ago.
+const maxPeers = 64
+
+// flow is what a guest sends from one port, and what comes back to it. It has a socket
+// and a goroutine that reads it.
 type flow struct {
 	key    flowKey
 	socket socket
-	path   *netstack.Path // to the guest, in the name of whom it has sent to
-	place  *list.Element  // in flows.byUse
+	place  *list.Element // in flows.byUse
 
 	last     atomic.Int64 // when something passed, by the gateway's clock
 	answered atomic.Bool
-	size     atomic.Int32  // payload bytes of what was sent last
 	seq      atomic.Uint32 // the sequence number of the last ping
 
 	// Used by the port's writer alone.
 	sender *sender
 	whole  bool // the socket does not fragment
+
+	mu    sync.Mutex
+	peers map[netip.Addr]*peer // by the address that the guest has sent to; nil: the flow has ended
+}
+
+// peer is an address that a flow has sent to, and so hears (RFC 4787, REQ-8:
+// address-dependent filtering).
+type peer struct {
+	to   netip.Addr     // outside
+	path *netstack.Path // to the guest, in the name of the address that it has sent to
+	used time.Duration  // when it was sent to
+	port uint16         // that was sent to last
+	size int            // payload bytes of what was sent last
 }
 
 // flows are all flows. The port's writer makes them.
@@ -89,19 +108,15 @@ func (f *flows) find(key flowKey) *flow {
 	return fl
 }
 
-// add makes a flow of a socket that is connected to where it goes, or gives nil and
-// closes the socket. take is called with each datagram that comes back, in the flow's
-// goroutine.
-func (f *flows) add(key flowKey, s socket, take func(*flow, []byte)) *flow {
-	fl := &flow{key: key, socket: s}
+// add makes a flow, or gives nil and closes the socket. take is called with each
+// datagram that comes back from a peer's port, in the flow's goroutine.
+func (f *flows) add(key flowKey, s socket, take func(fl *flow, p *peer, port uint16, data []byte)) *flow {
+	fl := &flow{key: key, socket: s, peers: map[netip.Addr]*peer{}}
 	fl.last.Store(int64(f.nat.now()))
-	wantErrors(s, key.to.Addr().Is6())
+	wantErrors(s, key.from.Addr().Is6())
 	from, err := newReader(s)
 	if err == nil {
 		fl.sender, err = newSender(s)
-	}
-	if err == nil {
-		fl.path, err = f.nat.host.OpenPath(key.to.Addr(), key.from.Addr())
 	}
 	if err != nil {
 		f.nat.noSocket("flow", err)
@@ -110,10 +125,57 @@ func (f *flows) add(key flowKey, s socket, take func(*flow, []byte)) *flow {
 	}
 	if !f.enlist(fl) || !f.nat.spawn(func() { f.carry(fl, from, take) }) {
 		f.remove(fl)
-		fl.path.Close()
 		return nil
 	}
 	return fl
+}
+
+// peer gives the peer that a guest sends so many bytes to, if the flow has it.
+func (fl *flow) peer(name netip.AddrPort, now time.Duration, size int) *peer {
+	fl.mu.Lock()
+	defer fl.mu.Unlock()
+	p := fl.peers[name.Addr()]
+	if p != nil {
+		p.used, p.port, p.size = now, name.Port(), size
+	}
+	return p
+}
+
+// meet adds a peer that is at an address outside, or gives nil.
+func (f *flows) meet(fl *flow, name netip.AddrPort, to netip.Addr, size int) *peer {
+	path, err := f.nat.host.OpenPath(name.Addr(), fl.key.from.Addr())
+	if err != nil {
+		return nil
+	}
+	fl.mu.Lock()
+	defer fl.mu.Unlock()
+	if fl.peers == nil {
+		path.Close()
+		return nil
+	}
+	if len(fl.peers) >= maxPeers {
+		var oldest netip.Addr
+		for a, p := range fl.peers {
+			if !oldest.IsValid() || p.used < fl.peers[oldest].used {
+				oldest = a
+			}
+		}
+		fl.peers[oldest].path.Close()
+		delete(fl.peers, oldest)
+	}
+	p := &peer{to: to, path: path, used: f.nat.now(), port: name.Port(), size: size}
+	fl.peers[name.Addr()] = p
+	return p
+}
+
+// end gives up the peers.
+func (fl *flow) end() {
+	fl.mu.Lock()
+	defer fl.mu.Unlock()
+	for _, p := range fl.peers {
+		p.path.Close()
+	}
+	fl.peers = nil
 }
 
 func (f *flows) enlist(fl *flow) bool {
@@ -149,23 +211,34 @@ func (f *flows) remove(fl *flow) {
 }
 
 // carry brings what comes back to the guest until the socket is closed.
-func (f *flows) carry(fl *flow, from *reader, take func(*flow, []byte)) {
-	defer fl.path.Close()
+func (f *flows) carry(fl *flow, from *reader, take func(*flow, *peer, uint16, []byte)) {
+	defer fl.end()
 	defer f.remove(fl)
 	for {
 		data, err := from.next()
 		if err != nil {
-			if why, ok := reasonOf(err); ok {
-				f.nat.fail(fl, why)
-				continue
+			if _, ok := reasonOf(err); !ok {
+				return
 			}
-			return
+			f.nat.tellErrors(fl)
+			continue
 		}
-		fl.answered.Store(true)
-		fl.last.Store(int64(f.nat.now()))
-		take(fl, data)
+		f.hear(fl, from.from, data, take)
 		from.done()
 	}
+}
+
+// hear takes a datagram from outside. Who was not sent to is not heard.
+func (f *flows) hear(fl *flow, from netip.AddrPort, data []byte, take func(*flow, *peer, uint16, []byte)) {
+	fl.mu.Lock()
+	defer fl.mu.Unlock()
+	p := fl.peers[f.nat.policy.name(from.Addr())]
+	if p == nil {
+		return
+	}
+	fl.answered.Store(true)
+	fl.last.Store(int64(f.nat.now()))
+	take(fl, p, from.Port(), data)
 }
 
 // sweep ends the flows that have been silent for too long.
@@ -202,34 +275,56 @@ func (f *flows) close() {
 	}
 }
 
-// send sends a guest's datagram on, and passes on what the socket says of it.
-func (n *NAT) send(fl *flow, data []byte) {
+// send sends a guest's datagram on, and passes on what the socket says of it. to is
+// not valid for a connected socket.
+func (n *NAT) send(fl *flow, name netip.Addr, data []byte, to netip.AddrPort) {
 	fl.last.Store(int64(n.now()))
-	err := fl.sender.send(data)
+	err := fl.sender.send(data, to)
 	if err == nil {
 		return
 	}
-	if why, ok := reasonOf(err); ok {
-		n.fail(fl, why)
+	// The error may be of what was sent before; then this was not sent at all.
+	if n.tellErrors(fl) > 0 && !errors.Is(err, errTooBig) {
+		err = fl.sender.send(data, to)
+	}
+	if why, ok := reasonOf(err); ok && why != netstack.TooBig {
+		n.fail(fl, why, netip.AddrPortFrom(name, to.Port()), 0)
 	}
 }
 
-// fail tells the guest why what it sent last was not delivered.
-func (n *NAT) fail(fl *flow, why netstack.Unreachable) {
-	forgetErrors(fl.socket)
-	from, mtu := n.gatewayFor(fl.key.from.Addr()), 0
-	size := int(fl.size.Load())
-	switch why {
-	case netstack.PortUnreachable:
-		from = fl.key.to.Addr()
-	case netstack.TooBig:
-		if mtu = pathMTU(fl.socket, fl.key.to.Addr().Is6()); mtu == 0 {
-			return
+// tellErrors passes on what has been said of a flow's datagrams, and says how much
+// that was.
+func (n *NAT) tellErrors(fl *flow) int {
+	return readErrors(fl.socket, func(to netip.AddrPort, err error, mtu int) {
+		if why, ok := reasonOf(err); ok {
+			n.fail(fl, why, netip.AddrPortFrom(n.policy.name(to.Addr()), to.Port()), mtu)
+		}
+	})
+}
+
+// fail tells the guest why what it has sent to an address was not delivered; mtu is
+// for netstack.TooBig.
+func (n *NAT) fail(fl *flow, why netstack.Unreachable, to netip.AddrPort, mtu int) {
+	fl.mu.Lock()
+	p := fl.peers[to.Addr()]
+	size := 0
+	if p != nil {
+		size = p.size
+		if to.Port() == 0 { // the kernel does not know it of what it has not sent
+			to = netip.AddrPortFrom(to.Addr(), p.port)
 		}
 	}
-	q := netstack.QuoteUDP(fl.key.from, fl.key.to, size)
+	fl.mu.Unlock()
+	if p == nil || why == netstack.TooBig && mtu == 0 {
+		return
+	}
+	from := n.gatewayFor(fl.key.from.Addr())
+	if why == netstack.PortUnreachable {
+		from = to.Addr()
+	}
+	q := netstack.QuoteUDP(fl.key.from, to, size)
 	if fl.key.kind == echoFlow {
-		q = netstack.QuoteEcho(netstack.EchoRequest{From: fl.key.from.Addr(), To: fl.key.to.Addr(), Ident: fl.key.from.Port(), Seq: uint16(fl.seq.Load())}, size)
+		q = netstack.QuoteEcho(netstack.EchoRequest{From: fl.key.from.Addr(), To: to.Addr(), Ident: fl.key.from.Port(), Seq: uint16(fl.seq.Load())}, size)
 	}
 	n.unreachable(from, why, q, mtu)
 }

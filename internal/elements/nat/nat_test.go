@@ -234,6 +234,89 @@ func TestUDPUnreachable(t *testing.T) {
 	}
 }
 
+// What a guest's one port sends comes from one port, wherever to; and it hears every
+// port of those that it has sent to, as TFTP needs, and nobody else.
+func TestUDPMapping(t *testing.T) {
+	haveElsewhere(t)
+	n, guest, _ := run(t, "loopback allow")
+	socket := func(address string) *net.UDPConn {
+		c, err := net.ListenPacket("udp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		c.SetDeadline(time.Now().Add(time.Minute))
+		return c.(*net.UDPConn)
+	}
+	first, second, stranger := socket("127.0.0.1:0"), socket(elsewhere4+":0"), socket("127.0.0.2:0")
+	other := socket("127.0.0.1:0") // another port of the first
+	c, err := guest.ListenUDP(netip.MustParseAddrPort("10.0.77.2:1000"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(time.Minute))
+	buf := make([]byte, 100)
+	var mapped [2]netip.AddrPort
+	for i, server := range []*net.UDPConn{first, second} {
+		to := server.LocalAddr().(*net.UDPAddr).AddrPort()
+		if to.Addr().IsLoopback() {
+			to = at(server.LocalAddr())
+		}
+		if _, err := c.WriteTo([]byte("hello"), net.UDPAddrFromAddrPort(to)); err != nil {
+			t.Fatal(err)
+		}
+		if _, mapped[i], err = server.ReadFromUDPAddrPort(buf); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if mapped[0].Port() != mapped[1].Port() {
+		t.Errorf("the guest's port is %v to one and %v to another", mapped[0], mapped[1])
+	}
+	for _, from := range []*net.UDPConn{stranger, other, second} {
+		if _, err := from.WriteToUDPAddrPort([]byte(from.LocalAddr().String()), mapped[0]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, from := range []netip.AddrPort{at(other.LocalAddr()), second.LocalAddr().(*net.UDPAddr).AddrPort()} {
+		size, sender, err := c.ReadFrom(buf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if sender.String() != from.String() {
+			t.Errorf("the guest has heard %q from %s, want %s", buf[:size], sender, from)
+		}
+	}
+	if udp, _ := n.flows.count(); udp != 1 {
+		t.Errorf("%d flows, want 1", udp)
+	}
+}
+
+// The addresses that one port sends to are bounded.
+func TestPeersAreBounded(t *testing.T) {
+	n, _, _ := run(t, "loopback allow")
+	key := flowKey{kind: udpFlow, from: netip.MustParseAddrPort("10.0.77.2:1000")}
+	c, err := net.ListenUDP("udp4", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fl := n.flows.add(key, c, backUDP)
+	if fl == nil {
+		t.Fatal("no flow")
+	}
+	for i := range maxPeers + 10 {
+		a := netip.AddrFrom4([4]byte{192, 0, 2, byte(i)})
+		if n.flows.meet(fl, netip.AddrPortFrom(a, 7), a, 1) == nil {
+			t.Fatalf("no peer %d", i)
+		}
+	}
+	fl.mu.Lock()
+	defer fl.mu.Unlock()
+	if _, stays := fl.peers[netip.AddrFrom4([4]byte{192, 0, 2, maxPeers + 9})]; len(fl.peers) != maxPeers || !stays {
+		t.Errorf("%d peers, want %d; the last one is there: %v", len(fl.peers), maxPeers, stays)
+	}
+}
+
 // One guest's flows do not grow beyond the bound, and what is used stays.
 func TestFlowsAreBounded(t *testing.T) {
 	n, guest, log := run(t, "loopback allow")
@@ -268,7 +351,7 @@ func TestFlowsAreBounded(t *testing.T) {
 	if n.dropped.Load() == 0 || strings.Count(log.String(), "too many UDP flows") != 1 {
 		t.Errorf("%d dropped; the log says\n%s", n.dropped.Load(), log)
 	}
-	key := flowKey{udpFlow, netip.AddrPortFrom(from, uint16(used.LocalAddr().(*net.UDPAddr).Port)), at(server)}
+	key := flowKey{kind: udpFlow, from: netip.AddrPortFrom(from, uint16(used.LocalAddr().(*net.UDPAddr).Port))}
 	if n.flows.find(key) == nil {
 		t.Error("the flow that is in use has made room")
 	}

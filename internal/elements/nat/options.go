@@ -11,7 +11,7 @@ import (
 	"tmelink/internal/tmesh"
 )
 
-const doc = `The element is the gateway of a network of guests: whatever stands behind its port, one station or any number of them behind a tme/generic/switch. They reach by TCP, UDP and ping what this computer reaches, through its ordinary sockets: no device, no privilege, and no change to the computer is needed. TCP connections are carried with all that belongs to them: one that is refused outside is refused inside, one that nobody answers is not answered, and each direction ends by itself. Errors that the outside sends for UDP and pings are passed on.
+const doc = `The element is the gateway of a network of guests: whatever stands behind its port, one station or any number of them behind a tme/generic/switch. They reach by TCP, UDP and ping what this computer reaches, through its ordinary sockets: no device, no privilege, and no change to the computer is needed. TCP connections are carried with all that belongs to them: one that is refused outside is refused inside, one that nobody answers is not answered, and each direction ends by itself. Errors that the outside sends for UDP and pings are passed on. A UDP port of a guest's has one port outside, wherever it sends to, and hears all ports of those that it has sent to (RFC 4787: endpoint-independent mapping, address-dependent filtering), as TFTP needs.
 
 Pings need ping sockets, which Linux has and gives to the groups in the sysctl net.ipv4.ping_group_range; elsewhere they are not answered.
 

@@ -33,20 +33,22 @@ type rule struct {
 
 func newPolicy(c *config) policy { return policy{config: c} }
 
+var loopback4 = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+
 // way gives the address that a guest reaches by another, and whether it may.
 func (p *policy) way(to netip.AddrPort) (netip.AddrPort, verdict) {
-	a := to.Addr().Unmap() // an IPv6 socket takes ::ffff:127.0.0.1 for 127.0.0.1
-	to = netip.AddrPortFrom(a, to.Port())
+	a := to.Addr()
 	switch {
+	case a.Is4In6(): // a socket would take ::ffff:127.0.0.1 for 127.0.0.1
+		return to, denied
 	case a == p.config.net4.Addr() || a == p.config.net6.Addr():
 		if !p.config.loopback {
 			return to, denied
 		}
-		loopback := netip.AddrFrom4([4]byte{127, 0, 0, 1})
 		if a.Is6() {
-			loopback = netip.IPv6Loopback()
+			return netip.AddrPortFrom(netip.IPv6Loopback(), to.Port()), allowed
 		}
-		return netip.AddrPortFrom(loopback, to.Port()), allowed
+		return netip.AddrPortFrom(loopback4, to.Port()), allowed
 	case a.IsMulticast() || a.Is4() && a.As4()[0] >= 240 || p.config.net4.Contains(a) || p.config.net6.Contains(a):
 		return to, nowhere
 	// A socket that connects to 0.0.0.0 reaches the host itself.
@@ -64,6 +66,17 @@ func (p *policy) way(to netip.AddrPort) (netip.AddrPort, verdict) {
 		}
 	}
 	return to, allowed
+}
+
+// name gives the address by which guests know one outside: the reverse of way.
+func (p *policy) name(a netip.Addr) netip.Addr {
+	switch a = a.Unmap(); {
+	case p.config.loopback && a == loopback4:
+		return p.config.net4.Addr()
+	case p.config.loopback && a == netip.IPv6Loopback():
+		return p.config.net6.Addr()
+	}
+	return a
 }
 
 // ownFor is how long the host's addresses are remembered.

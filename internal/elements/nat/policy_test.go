@@ -59,7 +59,7 @@ func TestWay(t *testing.T) {
 		}
 		to := netip.AddrPortFrom(netip.MustParseAddr(tt.to), 80)
 		got, verdict := n.policy.way(to)
-		if verdict != tt.want || got != netip.AddrPortFrom(netip.MustParseAddr(tt.leads).Unmap(), 80) {
+		if verdict != tt.want || got != netip.AddrPortFrom(netip.MustParseAddr(tt.leads), 80) {
 			t.Errorf("%q: %s leads to %s, %d; want %s, %d", tt.words, tt.to, got, verdict, tt.leads, tt.want)
 		}
 	}

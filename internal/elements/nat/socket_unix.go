@@ -2,16 +2,20 @@
 
 package nat
 
-import "syscall"
+import (
+	"net/netip"
+	"syscall"
+)
 
 // reader reads a socket. It takes a buffer only once there is something to read,
 // so that a thousand idle sockets hold none.
 type reader struct {
-	raw syscall.RawConn
-	buf *buffer
-	n   int
-	err error
-	try func(fd uintptr) bool
+	raw  syscall.RawConn
+	buf  *buffer
+	n    int
+	from netip.AddrPort // of a datagram
+	err  error
+	try  func(fd uintptr) bool
 }
 
 func newReader(c syscall.Conn) (*reader, error) {
@@ -23,7 +27,9 @@ func newReader(c syscall.Conn) (*reader, error) {
 	r.try = func(fd uintptr) bool {
 		b := buffers.Take()
 		for {
-			r.n, r.err = syscall.Read(int(fd), b[:])
+			var from syscall.Sockaddr
+			r.n, from, r.err = syscall.Recvfrom(int(fd), b[:], 0)
+			r.from = addrPort(from)
 			if r.err != syscall.EINTR {
 				break
 			}
@@ -56,11 +62,25 @@ func (r *reader) done() {
 	r.buf = nil
 }
 
+// addrPort gives the address of a datagram's sender; not valid: it has none.
+func addrPort(a syscall.Sockaddr) netip.AddrPort {
+	switch a := a.(type) {
+	case *syscall.SockaddrInet4:
+		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port))
+	case *syscall.SockaddrInet6:
+		return netip.AddrPortFrom(netip.AddrFrom16(a.Addr), uint16(a.Port))
+	}
+	return netip.AddrPort{}
+}
+
 // sender sends datagrams, and waits for nothing: what the socket's buffer does not
 // take is lost, as on a wire.
 type sender struct {
 	raw  syscall.RawConn
 	data []byte
+	to   syscall.Sockaddr // nil: where the socket is connected to
+	to4  syscall.SockaddrInet4
+	to6  syscall.SockaddrInet6
 	err  error
 	try  func(fd uintptr) bool
 }
@@ -73,7 +93,7 @@ func newSender(c syscall.Conn) (*sender, error) {
 	s := &sender{raw: raw}
 	s.try = func(fd uintptr) bool {
 		for {
-			if s.err = send(int(fd), s.data); s.err != syscall.EINTR {
+			if s.err = send(int(fd), s.data, s.to); s.err != syscall.EINTR {
 				return true
 			}
 		}
@@ -81,9 +101,20 @@ func newSender(c syscall.Conn) (*sender, error) {
 	return s, nil
 }
 
-// send sends one datagram. One goroutine at a time calls it.
-func (s *sender) send(data []byte) error {
+// send sends one datagram to an address, or where the socket is connected to if that
+// is not valid. One goroutine at a time calls it.
+func (s *sender) send(data []byte, to netip.AddrPort) error {
 	s.data, s.err = data, nil
+	switch a := to.Addr(); {
+	case !a.IsValid():
+		s.to = nil
+	case a.Is4():
+		s.to4.Addr, s.to4.Port = a.As4(), int(to.Port())
+		s.to = &s.to4
+	default:
+		s.to6.Addr, s.to6.Port = a.As16(), int(to.Port())
+		s.to = &s.to6
+	}
 	err := s.raw.Write(s.try)
 	s.data = nil
 	if err != nil {
@@ -92,8 +123,10 @@ func (s *sender) send(data []byte) error {
 	return s.err
 }
 
-// send writes to a connected socket, also what has no bytes.
-func send(fd int, data []byte) error {
+func send(fd int, data []byte, to syscall.Sockaddr) error {
+	if to != nil {
+		return syscall.Sendto(fd, data, 0, to)
+	}
 	_, err := syscall.Write(fd, data)
 	return err
 }

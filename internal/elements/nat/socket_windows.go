@@ -3,6 +3,8 @@ package nat
 import (
 	"errors"
 	"io"
+	"net"
+	"net/netip"
 	"syscall"
 
 	"golang.org/x/sys/windows"
@@ -12,6 +14,7 @@ import (
 type reader struct {
 	conn io.Reader
 	buf  *buffer
+	from netip.AddrPort // of a datagram
 }
 
 func newReader(c syscall.Conn) (*reader, error) {
@@ -27,7 +30,7 @@ func newReader(c syscall.Conn) (*reader, error) {
 // the end of a TCP connection, or an empty datagram.
 func (r *reader) next() ([]byte, error) {
 	b := buffers.Take()
-	n, err := r.conn.Read(b[:])
+	n, err := r.read(b[:])
 	if err != nil && err != io.EOF {
 		buffers.Give(b)
 		return nil, err
@@ -36,25 +39,33 @@ func (r *reader) next() ([]byte, error) {
 	return b[:n], nil
 }
 
+func (r *reader) read(b []byte) (n int, err error) {
+	if c, ok := r.conn.(*net.UDPConn); ok {
+		n, r.from, err = c.ReadFromUDPAddrPort(b)
+		return n, err
+	}
+	return r.conn.Read(b)
+}
+
 func (r *reader) done() {
 	buffers.Give(r.buf)
 	r.buf = nil
 }
 
 // sender sends datagrams.
-type sender struct{ conn io.Writer }
+type sender struct{ conn *net.UDPConn }
 
 func newSender(c syscall.Conn) (*sender, error) {
-	conn, ok := c.(io.Writer)
+	conn, ok := c.(*net.UDPConn)
 	if !ok {
-		return nil, errors.New("it cannot be written")
+		return nil, errors.New("it is not a UDP socket")
 	}
 	return &sender{conn}, nil
 }
 
-// send sends one datagram. One goroutine at a time calls it.
-func (s *sender) send(data []byte) error {
-	_, err := s.conn.Write(data)
+// send sends one datagram to an address.
+func (s *sender) send(data []byte, to netip.AddrPort) error {
+	_, err := s.conn.WriteToUDPAddrPort(data, to)
 	return err
 }
 
