@@ -2,6 +2,7 @@ package emulator
 
 import (
 	"context"
+	"fmt"
 
 	"tmelink/internal/element"
 	"tmelink/internal/ethernet"
@@ -77,6 +78,9 @@ func newDgram(env element.Env, args element.Args) (element.Element, error) {
 // Start makes the socket.
 func (d *Dgram) Start(context.Context) error {
 	local, remote := d.config.local.text, d.config.remote.text
+	if err := unixsock.CheckFolder(local); err != nil {
+		return fmt.Errorf("make the socket %s: %w", local, err)
+	}
 	socket, err := unixsock.OpenDatagrams(unixsock.DatagramConfig{
 		Config: unixsock.Config{MaxFrame: d.port.maxFrame, Counters: &d.port.counters},
 		Local:  local, Mode: d.config.mode.perm, Remote: remote, Log: d.log,

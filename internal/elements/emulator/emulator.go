@@ -1,6 +1,6 @@
 // Package emulator is the element types that plug tmelink into emulators and
-// virtual switches on the same host by their Unix sockets: tme/host/qemu/stream,
-// tme/host/qemu/dgram and tme/host/vde/plug.
+// virtual switches by their sockets and pipes: tme/host/qemu, tme/host/gvproxy,
+// tme/host/vde/plug and tme/host/stdio.
 //
 // A connection's two goroutines read and write the element's port, which hands
 // their batches to the socket of the moment (package unixsock) as they are: what
@@ -10,8 +10,8 @@
 // and dropped. Nothing of the host is changed but the sockets' own files, which
 // are removed at Close.
 //
-// port.go is the port; words.go what the types' options have in common; each
-// type has its file, and handshake.go what a plug and a vde_switch tell each
+// port.go is the port; words.go what the types' options have in common; own.go the
+// sockets that are not named there; each type or two of a kind have their file, and handshake.go what a plug and a vde_switch tell each
 // other as bytes alone.
 package emulator
 
@@ -25,7 +25,7 @@ import (
 	"tmelink/internal/ethernet"
 )
 
-// base is what the three elements have in common.
+// base is what the elements have in common.
 type base struct {
 	log     *slog.Logger
 	port    *port

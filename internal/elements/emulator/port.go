@@ -2,12 +2,14 @@ package emulator
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"tmelink/internal/element"
 	"tmelink/internal/ethernet"
 	"tmelink/internal/transport/unixsock"
 )
@@ -72,7 +74,7 @@ func (p *port) ReadFrames() ([]ethernet.Frame, error) {
 		}
 		p.lose(l, err)
 		if l.lasting {
-			return nil, err
+			return nil, finally(err)
 		}
 	}
 }
@@ -102,11 +104,21 @@ func (p *port) WriteFrames(frames []ethernet.Frame) error {
 		return nil
 	}
 	if l.lasting && !errors.Is(err, net.ErrClosed) {
-		return err
+		p.lose(l, err)
+		return finally(err)
 	}
 	// That a stream has ended is the reader's to find, who first takes what
 	// came before its end.
 	return p.end()
+}
+
+// finally is the error of a line after which no other can come. That the other end
+// has closed it is no failure.
+func finally(err error) error {
+	if errors.Is(err, unixsock.ErrGone) {
+		return fmt.Errorf("%w: %w", err, element.ErrEnded)
+	}
+	return err
 }
 
 // end is the error with which the port has ended, nil while it has not.

@@ -2,7 +2,9 @@ package emulator
 
 import (
 	"fmt"
+	"net"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -50,12 +52,16 @@ func throughQEMU(t *testing.T, from *plugged, came <-chan []byte) {
 // datagrams, and back. Each end begins anew once.
 func TestQEMURelaysFrames(t *testing.T) {
 	nstest.NeedPrograms(t, "qemu-system-x86_64")
+	folder, port := t.TempDir(), freePort(t)
+	path := filepath.Join(folder, "s")
+	inet := strings.NewReplacer("HOST:PORT", port, "PORT", port[strings.LastIndex(port, ":")+1:])
 	for name, test := range map[string]struct{ stream, element string }{
-		"QEMU connects": {"stream,id=n0,server=off,addr.type=unix,addr.path=", "qemu/stream listen s"},
-		"QEMU listens":  {"stream,id=n0,server=on,addr.type=unix,addr.path=", "qemu/stream connect s"},
+		"QEMU connects":          {"stream,id=n0,server=off,addr.type=unix,addr.path=" + path, "qemu/stream listen s"},
+		"QEMU listens":           {"stream,id=n0,server=on,addr.type=unix,addr.path=" + path, "qemu/stream connect s"},
+		"QEMU connects over TCP": {inet.Replace("stream,id=n0,server=off,addr.type=inet,addr.host=127.0.0.1,addr.port=PORT"), inet.Replace("qemu/stream listen tcp:HOST:PORT")},
+		"QEMU listens over TCP":  {inet.Replace("stream,id=n0,server=on,addr.type=inet,addr.host=127.0.0.1,addr.port=PORT"), inet.Replace("qemu/stream connect tcp:HOST:PORT")},
 	} {
 		t.Run(name, func(t *testing.T) {
-			folder := t.TempDir()
 			stream := start(t, folder, test.element)
 			dgram := start(t, folder, "qemu/dgram local t remote q")
 			atStream, atDgram := reader(t, stream), reader(t, dgram)
@@ -64,7 +70,7 @@ func TestQEMURelaysFrames(t *testing.T) {
 				throughQEMU(t, stream, atDgram)
 				throughQEMU(t, dgram, atStream)
 			}
-			qemu := relay(t, folder, test.stream+filepath.Join(folder, "s"))
+			qemu := relay(t, folder, test.stream)
 			stream.expect(t, "connected for")
 			both()
 			// Another QEMU takes the place of the first.
@@ -74,7 +80,7 @@ func TestQEMURelaysFrames(t *testing.T) {
 			if n := dgram.Counters().Write.Count(ethernet.Disconnected); n < 3 {
 				t.Errorf("%d frames for the QEMU that is away are counted, want 3 at least", n)
 			}
-			relay(t, folder, test.stream+filepath.Join(folder, "s"))
+			relay(t, folder, test.stream)
 			stream.expect(t, "connected for")
 			both()
 			for _, p := range []*plugged{stream, dgram} {
@@ -85,7 +91,7 @@ func TestQEMURelaysFrames(t *testing.T) {
 			dgram.element.Close()
 			dgram = start(t, folder, "qemu/dgram local t remote q")
 			atDgram = reader(t, dgram)
-			if name == "QEMU listens" {
+			if strings.Contains(test.stream, "server=on") {
 				stream.element.Close()
 				stream = start(t, folder, test.element)
 				atStream = reader(t, stream)
@@ -93,5 +99,40 @@ func TestQEMURelaysFrames(t *testing.T) {
 			}
 			both()
 		})
+	}
+}
+
+// A machine that QEMU boots from its network card asks for an address, each way in
+// which the card is attached.
+func TestQEMUBootsFromTheNetwork(t *testing.T) {
+	nstest.NeedPrograms(t, "qemu-system-x86_64")
+	folder, port := t.TempDir(), freePort(t)
+	host, number, _ := net.SplitHostPort(port)
+	for _, test := range []struct{ element, netdev string }{
+		{"qemu/stream listen s", "stream,id=n0,server=off,addr.type=unix,addr.path=" + filepath.Join(folder, "s")},
+		{"qemu/stream listen tcp:" + port, fmt.Sprintf("stream,id=n0,server=off,addr.type=inet,addr.host=%s,addr.port=%s", host, number)},
+		{"qemu/dgram local t remote q", fmt.Sprintf("dgram,id=n0,local.type=unix,local.path=%s,remote.type=unix,remote.path=%s", filepath.Join(folder, "q"), filepath.Join(folder, "t"))},
+	} {
+		p := start(t, folder, test.element)
+		came := reader(t, p)
+		qemu := nstest.Start(t, "qemu-system-x86_64", "-machine", "pc", "-nodefaults", "-display", "none", "-m", "64",
+			"-netdev", test.netdev, "-device", "e1000,netdev=n0,mac=52:54:00:12:34:56,bootindex=0")
+		for patience := time.After(2 * time.Minute); ; {
+			var frame []byte
+			select {
+			case frame = <-came:
+			case <-patience:
+				t.Fatalf("%s: the machine asks for no address; QEMU says:\n%s", test.element, qemu.Output())
+			}
+			// IPv4 without options, UDP to port 67, and there the client's address (RFC 2131, 2).
+			if len(frame) > 14+20+8+34 && frame[12] == 8 && frame[13] == 0 && frame[23] == 17 && frame[37] == 67 {
+				if got := net.HardwareAddr(frame[14+20+8+28:][:6]).String(); got != "52:54:00:12:34:56" {
+					t.Errorf("%s: %s asks for an address", test.element, got)
+				}
+				break
+			}
+		}
+		qemu.Stop()
+		p.element.Close()
 	}
 }

@@ -9,14 +9,14 @@ import (
 
 	"tmelink/internal/element"
 	"tmelink/internal/ethernet"
-	"tmelink/internal/tmesh"
 	"tmelink/internal/transport/unixsock"
 )
 
 func init() {
-	element.Register(element.Type{
+	registerStream(element.Type{
 		Path:    "tme/host/qemu/stream",
-		Summary: "a cable to an emulator on this host: QEMU's -netdev stream over a Unix socket",
+		Aliases: []string{"tme/host/gvproxy/qemu"},
+		Summary: "a cable to an emulator: QEMU's -netdev stream over a Unix socket or TCP",
 		Doc: `Each frame goes over a stream with its length before it, 32 bits, big-endian. QEMU from 7.2 on, passt, socket_vmnet and gvproxy (as qemu) speak so. Either end makes the socket:
 
     q0 at sw0: tme/host/qemu/stream listen /run/q0.sock
@@ -25,35 +25,73 @@ func init() {
     q1 at sw0: tme/host/qemu/stream connect /run/q1.sock
     qemu-system-x86_64 … -netdev stream,id=n1,server=on,addr.type=unix,addr.path=/run/q1.sock -device e1000,netdev=n1
 
-With listen the element makes the socket, and takes one emulator at a time; a second one is turned away until the first has gone. A socket that a killed process has left at the path is replaced; one that is alive is an error. With connect the element looks for the emulator's socket every second until it is there. Either way the emulator may come later than tmelink, go, and come again; QEMU 8 and later connects again by itself with reconnect=1 (from 9.2 on reconnect-ms=1000). Frames for one that is away are dropped.
+    q2 at sw0: tme/host/qemu/stream listen tcp:127.0.0.1:4711
+    qemu-system-x86_64 … -netdev stream,id=n2,server=off,addr.type=inet,addr.host=127.0.0.1,addr.port=4711 -device e1000,netdev=n2
+
+    q3 at sw0: tme/host/qemu/stream connect /run/gvproxy.sock
+    gvproxy -listen-qemu unix:///run/gvproxy.sock
+
+With listen the element makes the socket, and takes one emulator at a time; a second one is turned away until the first has gone. A socket that a killed process has left at the path is replaced; one that is alive is an error, and so is a folder in which everybody could replace the socket. Over TCP nobody is asked who he is and nothing is encrypted: whoever reaches the port is the emulator. With connect the element looks for the emulator's socket every second until it is there. Either way the emulator may come later than tmelink, go, and come again; QEMU 8 and later connects again by itself with reconnect=1 (from 9.2 on reconnect-ms=1000). Frames for one that is away are dropped.
 
 A length that no frame has, or a connection that ends inside a frame, ends that connection with an error in the log; the next one is waited for. Frames are sent as they are, also those below 60 bytes, which QEMU's network cards fill up.`,
 		Example: `sw0: tme/generic/switch
 q0 at sw0: tme/host/qemu/stream listen /tmp/q0.sock
-q1 at sw0: tme/host/qemu/stream connect /tmp/q1.sock mtu 9000`,
-		MaxConnections: 1,
-		Options:        (&streamConfig{}).options(element.Env{}),
-		New:            newStream,
-	})
+q1 at sw0: tme/host/qemu/stream connect /tmp/q1.sock mtu 9000
+q2 at sw0: tme/host/qemu/stream listen tcp:127.0.0.1:4711`,
+	}, streamKind{"unix", "PATH|tcp:HOST:PORT", "the socket is missing: say listen PATH if the emulator connects to it (QEMU's server=off), connect PATH if the emulator makes it (server=on)"})
+	registerStream(element.Type{
+		Path:    "tme/host/gvproxy/bess",
+		Summary: "a cable to an emulator on this host: frames in packets of a Unix socket, as gvproxy's bess and User-mode Linux",
+		Doc: `Each frame is a packet of a connection (SOCK_SEQPACKET). User-mode Linux speaks so, and gvproxy; either end makes the socket:
+
+    b0 at sw0: tme/host/gvproxy/bess listen /run/b0.sock
+    linux … vec0:transport=bess,dst=/run/b0.sock
+
+    b1 at sw0: tme/host/gvproxy/bess connect /run/gvproxy.sock
+    gvproxy -listen-bess unixpacket:///run/gvproxy.sock
+
+What tme/host/qemu/stream says of listen and connect is the same here. Empty packets are dropped.
+
+Only on Linux.`,
+		Example: `sw0: tme/generic/switch
+b0 at sw0: tme/host/gvproxy/bess listen /tmp/b0.sock`,
+	}, streamKind{"unixpacket", "PATH", "the socket is missing: say listen PATH if the emulator connects to it, connect PATH if the emulator makes it, as gvproxy does"})
+}
+
+// streamKind is what the types of connections differ in.
+type streamKind struct {
+	network string // of its socket with a path
+	places  string // what listen and connect take
+	missing string // the fault where neither is given
+}
+
+func registerStream(t element.Type, kind streamKind) {
+	t.MaxConnections = 1
+	t.Options = (&streamConfig{streamKind: kind}).options(element.Env{})
+	t.New = func(env element.Env, args element.Args) (element.Element, error) {
+		return newStream(kind, env, args)
+	}
+	element.Register(t)
 }
 
 // streamConfig is what the arguments say.
 type streamConfig struct {
-	listen, connect path // one of them
+	streamKind
+	listen, connect place // one of them
 	mode            mode
 	mtu             int
 }
 
 func (c *streamConfig) options(env element.Env) []element.Option {
 	return []element.Option{
-		pathOption(env, "listen", "PATH", "Make the socket at this path, for the emulator to connect to.", &c.listen),
-		pathOption(env, "connect", "PATH", "Connect to the socket that the emulator makes at this path.", &c.connect),
+		placeOption(env, c.network, "listen", c.places, "Make the socket there, for the emulator to connect to.", &c.listen),
+		placeOption(env, c.network, "connect", c.places, "Connect to the socket that the emulator makes there.", &c.connect),
 		modeOption(&c.mode),
 		mtuOption(&c.mtu),
 	}
 }
 
-// Stream is an element of type tme/host/qemu/stream.
+// Stream is an element with one connection after the other.
 type Stream struct {
 	base
 	config   streamConfig
@@ -68,23 +106,16 @@ const (
 	retryAtMost = 30 * time.Second
 )
 
-func newStream(env element.Env, args element.Args) (element.Element, error) {
-	c := streamConfig{mode: mode{perm: 0o600}, mtu: ethernet.MTU}
-	fault := args.Parse(c.options(env))
-	switch listens, connects := c.listen.text != "", c.connect.text != ""; {
-	case listens && connects:
-		second := c.listen.given.Pos
-		if c.connect.given.Pos.Column > second.Column {
-			second = c.connect.given.Pos
+func newStream(kind streamKind, env element.Env, args element.Args) (element.Element, error) {
+	c := streamConfig{streamKind: kind, mode: mode{perm: 0o600}, mtu: ethernet.MTU}
+	err := args.Parse(c.options(env))
+	if err == nil || c.listen.Text != "" || c.connect.Text != "" {
+		if fault := checkPlaces(args.Pos, c.listen, c.connect, c.mode, kind.missing); fault != nil {
+			err = errors.Join(err, fault)
 		}
-		fault = errors.Join(fault, tmesh.Faultf(second, "listen and connect contradict each other; leave one of them out"))
-	case !listens && !connects && fault == nil:
-		fault = tmesh.Faultf(args.Pos, "the socket is missing: say listen PATH if the emulator connects to it (QEMU's server=off), connect PATH if the emulator makes it (server=on)")
-	case connects && c.mode.given.Line > 0:
-		fault = errors.Join(fault, tmesh.Faultf(c.mode.given, "mode is for listen; the permissions of the emulator's socket are the emulator's to give"))
 	}
-	if fault != nil {
-		return nil, fault
+	if err != nil {
+		return nil, err
 	}
 	s := &Stream{config: c, retry: retryEvery}
 	s.init(env, ethernet.FrameLen(c.mtu), "emulator")
@@ -97,11 +128,17 @@ func (s *Stream) socketConfig() unixsock.Config {
 
 // Start makes the socket, or begins to look for the emulator's.
 func (s *Stream) Start(context.Context) error {
-	if s.config.listen.text == "" {
+	at := s.config.listen.Address
+	if at.Text == "" {
 		s.running.Go(s.keepConnecting)
 		return nil
 	}
-	l, err := unixsock.Listen(s.config.listen.text, s.config.mode.perm, s.socketConfig())
+	if at.Network != "tcp" {
+		if err := unixsock.CheckFolder(at.Text); err != nil {
+			return fmt.Errorf("listen on %s: %w", at, err)
+		}
+	}
+	l, err := unixsock.Listen(at, s.config.mode.perm, s.socketConfig())
 	if err != nil {
 		return err
 	}
@@ -160,7 +197,7 @@ const drain = 2 * time.Second
 // makeRoom says whether there is no emulator any more. One that has closed its
 // end while the port's reader is busy is given time to be read to its end.
 func (s *Stream) makeRoom(now *line) bool {
-	if !now.socket.(*unixsock.Stream).Vanished() {
+	if !now.socket.(unixsock.Conn).Vanished() {
 		return false
 	}
 	timer := time.NewTimer(drain)
@@ -174,7 +211,7 @@ func (s *Stream) makeRoom(now *line) bool {
 	return true
 }
 
-func (s *Stream) publish(conn *unixsock.Stream) error {
+func (s *Stream) publish(conn unixsock.Conn) error {
 	l := newLine(conn, conn.Peer())
 	log := s.log
 	if l.peer != "" {
@@ -188,7 +225,7 @@ func (s *Stream) publish(conn *unixsock.Stream) error {
 func (s *Stream) keepConnecting() {
 	pause := s.retry
 	for said := ""; ; {
-		conn, err := unixsock.Dial(s.ctx, s.config.connect.text, s.socketConfig())
+		conn, err := unixsock.Dial(s.ctx, s.config.connect.Address, s.socketConfig())
 		if s.ctx.Err() != nil {
 			if err == nil {
 				conn.Close()
@@ -242,10 +279,10 @@ func (s *Stream) outlast(pause time.Duration) time.Duration {
 
 // where says which socket the element is at: "listening on /tmp/x".
 func (s *Stream) where() string {
-	if c := s.config; c.listen.text != "" {
-		return "listening on " + c.listen.text
+	if at := s.config.listen; at.Text != "" {
+		return "listening on " + at.String()
 	}
-	return "connecting to " + s.config.connect.text
+	return "connecting to " + s.config.connect.String()
 }
 
 // Status says whether an emulator is there.
@@ -269,11 +306,17 @@ func space(word string) string {
 
 // Sketch shows the socket.
 func (s *Stream) Sketch() element.Sketch {
-	if path := s.config.listen.text; path != "" {
-		return element.Sketch{Kind: element.LinkKind, Local: "unix " + path, Detail: []string{"listen " + path}}
+	end := func(at place) string {
+		if at.Network == "tcp" {
+			return "tcp " + at.Text
+		}
+		return "unix " + at.Text
 	}
-	path := s.config.connect.text
-	return element.Sketch{Kind: element.LinkKind, Remote: "unix " + path, Detail: []string{"connect " + path}}
+	if at := s.config.listen; at.Text != "" {
+		return element.Sketch{Kind: element.LinkKind, Local: end(at), Detail: []string{"listen " + at.String()}}
+	}
+	at := s.config.connect
+	return element.Sketch{Kind: element.LinkKind, Remote: end(at), Detail: []string{"connect " + at.String()}}
 }
 
 var _ element.Reporter = (*Stream)(nil)

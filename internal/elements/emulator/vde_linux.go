@@ -5,25 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net"
 	"os"
 	"os/user"
 	"path/filepath"
 	"strconv"
-	"sync/atomic"
 	"syscall"
 	"time"
 
 	"tmelink/internal/ethernet"
 	"tmelink/internal/transport/unixsock"
 )
-
-// dataPrefix begins the names of the plugs' own sockets.
-const dataPrefix = ".tmelink-"
-
-// plugs counts the sockets of this process, so that each has a name of its own.
-var plugs atomic.Int64
 
 // begin checks what no waiting would mend, and lets the keeper look for the switch.
 func (p *Plug) begin() error {
@@ -56,7 +48,7 @@ func groupID(name string) (int, error) {
 
 // keep plugs in whenever there is a switch.
 func (p *Plug) keep(folder string, gid int) {
-	unixsock.Sweep(folder, dataPrefix)
+	unixsock.Sweep(folder, ownPrefix)
 	for said := ""; ; {
 		plugged, err := p.plugIn(folder, gid)
 		if p.ctx.Err() != nil {
@@ -87,7 +79,7 @@ func (p *Plug) plugIn(folder string, gid int) (plugged bool, err error) {
 	}
 	defer conn.Close()
 	defer context.AfterFunc(p.ctx, func() { conn.Close() })()
-	data, local, err := p.openData(folder)
+	data, local, err := p.openOwn(folder, unixsock.DatagramConfig{MinFrame: ethernet.MinFrame})
 	if err != nil {
 		return false, err
 	}
@@ -111,32 +103,6 @@ func (p *Plug) plugIn(folder string, gid int) (plugged bool, err error) {
 	io.Copy(io.Discard, conn)
 	p.port.lose(l, unixsock.ErrGone)
 	return true, nil
-}
-
-// openData makes the plug's own socket, which the switch sends to.
-func (p *Plug) openData(folder string) (*unixsock.Datagrams, string, error) {
-	for _, in := range []string{folder, os.TempDir()} {
-		for {
-			local := filepath.Join(in, fmt.Sprintf("%s%d-%d", dataPrefix, os.Getpid(), plugs.Add(1)))
-			if unixsock.CheckPath(local) != nil {
-				break
-			}
-			data, err := unixsock.OpenDatagrams(unixsock.DatagramConfig{
-				Config: unixsock.Config{MaxFrame: p.port.maxFrame, Counters: &p.port.counters},
-				Local:  local, Mode: 0o600, MinFrame: ethernet.MinFrame, Log: p.log,
-			})
-			switch {
-			case err == nil:
-				return data, local, nil
-			case errors.Is(err, unixsock.ErrInUse): // by a process of another namespace
-				continue
-			case in == folder && !errors.Is(err, fs.ErrPermission) && !errors.Is(err, syscall.EROFS):
-				return nil, "", err
-			}
-			break
-		}
-	}
-	return nil, "", fmt.Errorf("there is no room for the plug's own socket, neither in %s nor in %s: give this user the right to write there, or set TMPDIR to a folder with a short name", folder, os.TempDir())
 }
 
 // admitSwitch lets the switch send to our socket, where it runs as another user:

@@ -2,8 +2,10 @@ package emulator
 
 import (
 	"io/fs"
+	"net"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"tmelink/internal/element"
 	"tmelink/internal/tmesh"
@@ -37,6 +39,68 @@ func modeOption(m *mode) element.Option {
 			*m = mode{fs.FileMode(n), v.Name.Pos}
 			return nil
 		}}
+}
+
+// place is where a socket of connections is, and the words that say it; it has no
+// text where it was not given.
+type place struct {
+	unixsock.Address
+	given tmesh.Word // the option
+}
+
+// placeOption takes a path, or where network is "unix" also tcp:HOST:PORT.
+func placeOption(env element.Env, network, name, values, doc string, p *place) element.Option {
+	var at path
+	o := pathOption(env, name, values, doc, &at)
+	setPath := o.Set
+	o.Set = func(v element.Values) error {
+		if hostPort, ok := strings.CutPrefix(v.Text(0), "tcp:"); ok && network == "unix" {
+			if why := wrongHostPort(hostPort); why != "" {
+				return v.Faultf(0, "%s", why)
+			}
+			*p = place{unixsock.Address{Network: "tcp", Text: hostPort}, v.Name}
+			return nil
+		}
+		err := setPath(v)
+		*p = place{unixsock.Address{Network: network, Text: at.text}, v.Name}
+		return err
+	}
+	return o
+}
+
+// wrongHostPort says what is wrong with HOST:PORT.
+func wrongHostPort(text string) string {
+	host, port, err := net.SplitHostPort(text)
+	if err != nil {
+		return strconv.Quote(text) + " is not HOST:PORT, such as 127.0.0.1:4711 or [::1]:4711"
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return strconv.Quote(port) + " is not a port from 1 to 65535"
+	}
+	if host == "" {
+		return "the host is missing: say 127.0.0.1 for this one alone, 0.0.0.0 for every address that it has"
+	}
+	return ""
+}
+
+// checkPlaces finds what is wrong with where the connections are: of listen and
+// connect there must be one.
+func checkPlaces(pos tmesh.Pos, listen, connect place, m mode, missing string) *tmesh.Fault {
+	switch listens, connects := listen.Text != "", connect.Text != ""; {
+	case listens && connects:
+		second := listen.given.Pos
+		if connect.given.Pos.Column > second.Column {
+			second = connect.given.Pos
+		}
+		return tmesh.Faultf(second, "listen and connect contradict each other; leave one of them out")
+	case !listens && !connects:
+		return tmesh.Faultf(pos, "%s", missing)
+	case connects && m.given.Line > 0:
+		return tmesh.Faultf(m.given, "mode is for listen; the permissions of the emulator's socket are the emulator's to give")
+	case listen.Network == "tcp" && m.given.Line > 0:
+		return tmesh.Faultf(m.given, "mode is for a socket with a path; whoever reaches a TCP port may use it")
+	}
+	return nil
 }
 
 // path is the path of a socket or folder, and the word that says it; it has no

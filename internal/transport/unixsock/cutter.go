@@ -1,19 +1,15 @@
 package unixsock
 
 import (
-	"encoding/binary"
 	"fmt"
 
 	"tmelink/internal/ethernet"
 )
 
-// prefixLen is the length before each frame of a stream: 32 bits, big-endian
-// (net_fill_rstate in QEMU's net/net.c).
-const prefixLen = 4
-
 // cutter cuts what a stream brings into frames. It holds a buffer only while
 // there is something in it.
 type cutter struct {
+	prefix   Prefix
 	maxFrame int
 	drops    *ethernet.Drops
 
@@ -44,16 +40,16 @@ func (c *cutter) cut() ([]ethernet.Frame, error) {
 	if c.buf == nil {
 		return nil, nil
 	}
-	data, frames := &c.buf.data, c.buf.frames[:0]
-	for len(frames) < streamBatch && c.end-c.start >= prefixLen {
-		length := binary.BigEndian.Uint32(data[c.start:])
+	data, frames, prefix := &c.buf.data, c.buf.frames[:0], c.prefix.len()
+	for len(frames) < streamBatch && c.end-c.start >= prefix {
+		length := c.prefix.get(data[c.start:])
 		if length == 0 || length > ethernet.MaxFrameLen {
 			if len(frames) > 0 {
 				break
 			}
-			return nil, fmt.Errorf("a frame of %d bytes is announced: the other end does not put a 32-bit length before each frame, or lost its place", length)
+			return nil, fmt.Errorf("a frame of %d bytes is announced: the other end does not put a %v before each frame, or lost its place", length, c.prefix)
 		}
-		begin := c.start + prefixLen
+		begin := c.start + prefix
 		end := begin + int(length)
 		if end > c.end {
 			break

@@ -139,30 +139,74 @@ func TestBatchIsBounded(t *testing.T) {
 	}
 }
 
+// Each kind of length is read as it was written, up to the longest that it holds.
+func TestPrefixes(t *testing.T) {
+	for _, test := range []struct {
+		prefix Prefix
+		wire   []byte
+	}{
+		{Big32, []byte{0, 0, 0x05, 0xea}},
+		{Big16, []byte{0x05, 0xea}},
+		{Little16, []byte{0xea, 0x05}},
+	} {
+		wire := make([]byte, test.prefix.len())
+		test.prefix.put(wire, 1514)
+		if !bytes.Equal(wire, test.wire) || test.prefix.get(wire) != 1514 {
+			t.Errorf("%v: 1514 is written as % x, want % x, and read as %d", test.prefix, wire, test.wire, test.prefix.get(wire))
+		}
+		most := test.prefix.MaxFrame()
+		if test.prefix.put(wire, most); int(test.prefix.get(wire)) != most {
+			t.Errorf("%v: %d is read as %d", test.prefix, most, test.prefix.get(wire))
+		}
+		c := cutter{prefix: test.prefix, maxFrame: most, drops: new(ethernet.Drops)}
+		longest := make([]byte, most)
+		n := 0
+		if err := feed(&c, append(wire, longest...), func(f []byte) { n += len(f) }); err != nil || n != most {
+			t.Errorf("%v: of a frame of %d bytes come %d, %v", test.prefix, most, n, err)
+		}
+		err := feed(&c, make([]byte, test.prefix.len()), func([]byte) {})
+		if err == nil || !strings.Contains(err.Error(), "does not put a "+test.prefix.String()) {
+			t.Errorf("%v: a length of 0 gives %v", test.prefix, err)
+		}
+	}
+}
+
 // FuzzCutter compares the cutter with a plain reading of the whole stream,
 // however the stream is broken into pieces.
 func FuzzCutter(f *testing.F) {
-	f.Add(stream(numbered(0, 3, 60)), uint16(7))
-	f.Add([]byte{0, 0, 0, 0}, uint16(1))
-	f.Add(append(appendFrame(nil, make([]byte, 13)), 0xff, 0xff, 0xff, 0xff), uint16(3))
-	f.Add(appendFrame(appendFrame(nil, make([]byte, 2000)), make([]byte, 14)), uint16(500))
-	f.Fuzz(func(t *testing.T, data []byte, piece uint16) {
+	f.Add(stream(numbered(0, 3, 60)), uint16(7), uint8(0))
+	f.Add([]byte{0, 0, 0, 0}, uint16(1), uint8(1))
+	f.Add(append(appendFrame(nil, make([]byte, 13)), 0xff, 0xff, 0xff, 0xff), uint16(3), uint8(0))
+	f.Add(appendFrame(appendFrame(nil, make([]byte, 2000)), make([]byte, 14)), uint16(500), uint8(2))
+	f.Add(append([]byte{14, 0}, make([]byte, 16)...), uint16(5), uint8(2))
+	f.Fuzz(func(t *testing.T, data []byte, piece uint16, kind uint8) {
 		const most = 1522
 		var want []byte
 		bad, drops := false, uint64(0)
-		for rest := data; len(rest) >= 4; {
-			n := int64(binary.BigEndian.Uint32(rest))
-			if bad = n == 0 || n > ethernet.MaxFrameLen; bad || int64(len(rest)) < 4+n {
+		prefix, size := Prefix(kind%3), int64(2)
+		if prefix == Big32 {
+			size = 4
+		}
+		for rest := data; int64(len(rest)) >= size; {
+			var n int64
+			for i := range size {
+				if prefix == Little16 {
+					n |= int64(rest[i]) << (8 * i)
+				} else {
+					n = n<<8 | int64(rest[i])
+				}
+			}
+			if bad = n == 0 || n > ethernet.MaxFrameLen; bad || int64(len(rest)) < size+n {
 				break
 			}
 			if n < 14 || n > most {
 				drops++
 			} else {
-				want = append(want, rest[:4+n]...)
+				want = appendFrame(want, rest[size:size+n])
 			}
-			rest = rest[4+n:]
+			rest = rest[size+n:]
 		}
-		c := cutter{maxFrame: most, drops: new(ethernet.Drops)}
+		c := cutter{prefix: prefix, maxFrame: most, drops: new(ethernet.Drops)}
 		var got []byte
 		var err error
 		for rest := data; len(rest) > 0 && err == nil; {

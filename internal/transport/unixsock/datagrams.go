@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"tmelink/internal/ethernet"
@@ -20,8 +21,13 @@ type DatagramConfig struct {
 	Local string      // the path at which the socket is
 	Mode  fs.FileMode // who may send to it
 	// Remote is the path to which frames go, and from which they come; ""
-	// where Connect says it.
+	// where Connect says it, or where the peer is heard.
 	Remote string
+	// Hears lets whoever sends first be the peer, until that one is gone.
+	Hears bool
+	// Greeting is a datagram that is no frame and says nothing but that its
+	// sender is there; "" for none.
+	Greeting string
 	// MinFrame is what the peer takes at the least: a shorter frame is filled
 	// up with zeros.
 	MinFrame int
@@ -36,6 +42,7 @@ type DatagramConfig struct {
 //	datagramIO   what it needs for its system calls
 //	init         prepares it
 //	Connect      (below)
+//	setPeer      sends to a path from now on; the reader may call it at any time
 //	receive      waits for datagrams, and gives those that are frames, perhaps none
 //	send         sends a batch, and says how many frames went and why not all
 //	closeMore    closes what init and send have opened
@@ -43,6 +50,10 @@ type Datagrams struct {
 	config DatagramConfig
 	conn   *net.UnixConn
 	file   *file // nil: none
+	heard  atomic.Pointer[string]
+	over   atomic.Bool // Close was called
+	// packets: it is a connection, and empty datagrams may be its end.
+	packets bool
 	senders
 	datagramIO
 }
@@ -99,9 +110,12 @@ func (d *Datagrams) ReadFrames() ([]ethernet.Frame, error) {
 }
 
 // takes says whether a datagram of a length is a frame, and counts it if not.
-func (d *Datagrams) takes(length int) bool {
+// Of a longer one than there is room for, data is the beginning.
+func (d *Datagrams) takes(data []byte, length int) bool {
 	drops := &d.config.Counters.Read
 	switch {
+	case length > 0 && string(data) == d.config.Greeting:
+		return false
 	case length < ethernet.HeaderLen: // also an empty one, which says nothing
 		drops.Add(ethernet.Runt, 1)
 	case length > d.config.MaxFrame:
@@ -116,12 +130,16 @@ func (d *Datagrams) takes(length int) bool {
 // queue is full. What is not sent, because there is no peer or for another
 // reason, is counted. Errors are those of ReadFrames.
 func (d *Datagrams) WriteFrames(frames []ethernet.Frame) error {
-	return closed(d.send(frames))
+	if err := d.send(frames); err != nil || !d.over.Load() {
+		return closed(err)
+	}
+	return net.ErrClosed
 }
 
 // Close ends both directions, wakes who waits in them, and removes the socket's
 // file.
 func (d *Datagrams) Close() error {
+	d.over.Store(true)
 	var err error
 	if d.file != nil {
 		err = d.file.remove()
@@ -129,6 +147,14 @@ func (d *Datagrams) Close() error {
 	err = errors.Join(err, closeOnce(d.conn))
 	d.closeMore()
 	return err
+}
+
+// Peer is the path of who was heard, "" while nobody was, or the peer is given.
+func (d *Datagrams) Peer() string {
+	if p := d.heard.Load(); p != nil {
+		return *p
+	}
+	return ""
 }
 
 // senders decides whose datagrams are let in. It is the reader's.
@@ -143,6 +169,7 @@ type senders struct {
 	known    string // another way to write peer
 	stranger string
 	told     time.Time // when a stranger was last logged
+	asked    time.Time // when it was last looked whether the peer heard is gone
 }
 
 func (d *Datagrams) admits(path []byte) bool {
@@ -150,8 +177,10 @@ func (d *Datagrams) admits(path []byte) bool {
 	switch {
 	case len(path) == 0 || string(path) == s.peer || string(path) == s.known:
 		return true
+	case d.config.Hears && d.hear(string(path)):
+		return true
 	case string(path) != s.stranger:
-		if samePath(string(path), s.peer) {
+		if !d.config.Hears && samePath(string(path), s.peer) {
 			s.known = string(path)
 			return true
 		}
@@ -160,10 +189,41 @@ func (d *Datagrams) admits(path []byte) bool {
 	d.config.Counters.Read.Add(ethernet.Stranger, 1)
 	if now := time.Now(); now.Sub(s.told) > time.Minute {
 		s.told = now
-		d.config.Log.Warn("dropped what another than the peer sent", "peer", s.peer, "from", s.stranger)
+		if s.peer == "" {
+			d.config.Log.Warn("dropped what cannot be answered: the sender's path is relative", "from", s.stranger)
+		} else {
+			d.config.Log.Warn("dropped what another than the peer sent", "peer", s.peer, "from", s.stranger)
+		}
 	}
 	return false
 }
+
+// hear makes a sender the peer if there is none, or the one that there was is gone.
+func (d *Datagrams) hear(path string) bool {
+	s := &d.senders
+	if !filepath.IsAbs(path) && path[0] != 0 { // it counts from a folder that only the sender knows
+		return false
+	}
+	if s.peer != "" {
+		now := time.Now()
+		if now.Sub(s.asked) < askEvery {
+			return false
+		}
+		s.asked = now
+		if alive("unixgram", s.peer) {
+			return false
+		}
+		d.config.Log.Info("peer has gone", "peer", s.peer)
+	}
+	s.peer, s.asked, s.told = path, time.Time{}, time.Time{}
+	d.heard.Store(&path)
+	d.setPeer(path)
+	d.config.Log.Info("peer heard", "peer", path)
+	return true
+}
+
+// askEvery is how often it is looked whether a peer is gone, while another sends.
+const askEvery = 200 * time.Millisecond
 
 // samePath says whether a sender's path is that of the peer. A relative one
 // counts from a folder that only the sender knows, so that its last element has

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 	"unsafe"
@@ -29,35 +30,53 @@ import (
 
 type datagramIO struct {
 	raw       syscall.RawConn
-	remote    unix.RawSockaddrUnix // the peer's address
-	remoteLen uint32               // 0: the socket is connected to the peer
+	connected bool                 // to the peer
+	peerAt    atomic.Pointer[peer] // else; nil: nobody was heard
 
 	tryReceive func(fd uintptr) bool // the reader's
 	in         *inbox                // nil: nothing has come
 	got        int
 	readErr    syscall.Errno
 
-	trySend func(fd uintptr) bool // the writer's
+	to      *peer                 // the writer's, while it sends a batch; nil: it is connected
+	trySend func(fd uintptr) bool // likewise
 	out     *outbox               // nil between batches
 	sendErr syscall.Errno
 	refused time.Time // when a refusal was last logged
 
 	mu     sync.Mutex // held while the waiter is made or closed
 	waiter *waiter    // nil: the peer's queue was never full
-	over   bool       // closed
+}
+
+// peer is to whom datagrams go.
+type peer struct {
+	path string
+	addr unix.RawSockaddrUnix
+	len  uint32
 }
 
 func (d *Datagrams) init() (err error) {
 	d.raw, err = d.conn.SyscallConn()
 	d.tryReceive, d.trySend = d.receiveOnce, d.sendAll
-	if path := d.config.Remote; path != "" {
-		d.remote.Family = unix.AF_UNIX
-		for i := range min(len(path), MaxPath) {
-			d.remote.Path[i] = int8(path[i])
-		}
-		d.remoteLen = uint32(unsafe.Offsetof(d.remote.Path)) + uint32(len(path)) + 1
+	if d.connected = !d.config.Hears; d.config.Remote != "" {
+		d.setPeer(d.config.Remote)
+		d.connected = false
 	}
 	return err
+}
+
+func (d *Datagrams) setPeer(path string) {
+	p := &peer{path: path}
+	p.addr.Family = unix.AF_UNIX
+	n := min(len(path), MaxPath)
+	for i := range n {
+		p.addr.Path[i] = int8(path[i])
+	}
+	p.len = uint32(unsafe.Offsetof(p.addr.Path)) + uint32(n)
+	if n > 0 && path[0] != 0 { // an abstract name has no end but its length
+		p.len++
+	}
+	d.peerAt.Store(p)
 }
 
 // Connect gives the socket its peer for good: from then on the kernel lets in
@@ -72,7 +91,7 @@ func (d *Datagrams) Connect(remote string) error {
 	if err != nil {
 		return fmt.Errorf("connect to %s: %w", remote, err)
 	}
-	d.senders.peer, d.remoteLen = remote, 0
+	d.senders.peer, d.connected = remote, true
 	return nil
 }
 
@@ -92,16 +111,25 @@ func (d *Datagrams) receive() ([]ethernet.Frame, error) {
 	default:
 		return nil, fmt.Errorf("read %s: %w", d.config.Local, d.readErr)
 	}
-	frames := d.in.frames[:0]
+	frames, ended := d.in.frames[:0], false
 	for i := range d.got {
+		if ended = d.ended(i); ended {
+			break
+		}
 		m := &d.in.msgs[i]
 		length := int(m.Len)
 		if m.Flags&unix.MSG_TRUNC != 0 {
 			length = ethernet.MaxFrameLen + 1
 		}
-		if d.admits(d.in.sender(i)) && d.takes(length) {
-			frames = append(frames, ethernet.Frame{Data: d.in.slot(i)[:length:length]})
+		data := d.in.slot(i)[:min(length, d.in.class.slot)]
+		if (d.packets || d.admits(d.in.sender(i))) && d.takes(data, length) {
+			frames = append(frames, ethernet.Frame{Data: data[:length:length]})
 		}
+	}
+	if ended && len(frames) == 0 {
+		d.in.release()
+		d.in = nil
+		return nil, ErrGone
 	}
 	return frames, nil
 }
@@ -124,12 +152,18 @@ func (d *Datagrams) receiveOnce(fd uintptr) bool {
 }
 
 func (d *Datagrams) send(frames []ethernet.Frame) error {
+	drops := &d.config.Counters.Write
+	if d.to = d.peerAt.Load(); d.connected {
+		d.to = nil
+	} else if d.to == nil {
+		drops.Add(ethernet.NoPeer, len(frames))
+		return nil
+	}
 	o := outboxes.Take()
 	d.out = o
 	defer o.release()
-	drops := &d.config.Counters.Write
 	for len(frames) > 0 {
-		o.set(frames[:min(len(frames), sendBatch)], d)
+		o.set(frames[:min(len(frames), sendBatch)], d.config.MinFrame, d.to)
 		frames = frames[o.n:]
 		for o.next < o.n {
 			d.sendErr = 0
@@ -160,6 +194,9 @@ func (d *Datagrams) send(frames []ethernet.Frame) error {
 				return nil
 			default:
 				drops.Add(ethernet.SendFailed, left)
+				if d.packets {
+					return d.sendErr
+				}
 				d.complain(d.sendErr)
 				return nil
 			}
@@ -172,7 +209,7 @@ func (d *Datagrams) send(frames []ethernet.Frame) error {
 func (d *Datagrams) complain(err error) {
 	if now := time.Now(); now.Sub(d.refused) > time.Minute {
 		d.refused = now
-		d.config.Log.Warn("cannot send", "peer", d.senders.peer, "err", err)
+		d.config.Log.Warn("cannot send", "peer", d.to.path, "err", err)
 	}
 }
 
@@ -183,7 +220,7 @@ func (d *Datagrams) sendAll(fd uintptr) bool {
 	for o.next < o.n {
 		n, errno := mmsg.Send(fd, o.msgs[o.next:o.n], unix.MSG_NOSIGNAL)
 		o.next += n
-		if errno == unix.EAGAIN && (d.remoteLen == 0 || pollNow(fd, unix.POLLOUT)&unix.POLLOUT == 0) {
+		if errno == unix.EAGAIN && (d.to == nil || pollNow(fd, unix.POLLOUT)&unix.POLLOUT == 0) {
 			return false
 		}
 		if d.sendErr = errno; errno != 0 {
@@ -197,7 +234,7 @@ func (d *Datagrams) sendAll(fd uintptr) bool {
 type waiter struct {
 	file  *os.File
 	raw   syscall.RawConn
-	peer  *datagramIO
+	of    *datagramIO
 	ready func(fd uintptr) bool
 	join  func(fd uintptr)
 	errno syscall.Errno
@@ -214,7 +251,7 @@ func (d *Datagrams) await() (syscall.Errno, error) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.over { // which os.File says by an error that cannot be told from others
+	if d.over.Load() { // which os.File says by an error that cannot be told from others
 		err = net.ErrClosed
 	}
 	return w.errno, err
@@ -224,16 +261,16 @@ func (d *Datagrams) makeWaiter() (*waiter, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	switch {
-	case d.over:
+	case d.over.Load():
 		return nil, net.ErrClosed
 	case d.waiter != nil:
 		return d.waiter, nil
 	}
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return nil, fmt.Errorf("make a socket to wait for %s: %w", d.senders.peer, err)
+		return nil, fmt.Errorf("make a socket to wait for %s: %w", d.to.path, err)
 	}
-	w := &waiter{file: os.NewFile(uintptr(fd), "unixgram"), peer: &d.datagramIO}
+	w := &waiter{file: os.NewFile(uintptr(fd), "unixgram"), of: &d.datagramIO}
 	if w.raw, err = w.file.SyscallConn(); err != nil {
 		w.file.Close()
 		return nil, err
@@ -248,13 +285,12 @@ func (d *Datagrams) makeWaiter() (*waiter, error) {
 
 // connect connects to who is at the peer's path now.
 func (w *waiter) connect(fd uintptr) {
-	_, _, w.errno = unix.Syscall(unix.SYS_CONNECT, fd, uintptr(unsafe.Pointer(&w.peer.remote)), uintptr(w.peer.remoteLen))
+	_, _, w.errno = unix.Syscall(unix.SYS_CONNECT, fd, uintptr(unsafe.Pointer(&w.of.to.addr)), uintptr(w.of.to.len))
 }
 
 func (d *Datagrams) closeMore() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.over = true
 	if d.waiter != nil {
 		d.waiter.file.Close()
 	}

@@ -119,21 +119,22 @@ var outboxes = spare.New(func() *outbox {
 
 var zeros [ethernet.MinFrame]byte
 
-// set takes up frames, at most sendBatch, for the peer of d.
-func (o *outbox) set(frames []ethernet.Frame, d *Datagrams) {
+// set takes up frames, at most sendBatch, to be filled up to a length, for a peer;
+// nil: the one that the socket is connected to.
+func (o *outbox) set(frames []ethernet.Frame, least int, to *peer) {
 	o.next, o.n = 0, len(frames)
 	for i := range frames {
 		m, data, length := &o.msgs[i], &o.iovs[i][0], len(frames[i].Data)
 		data.Base = unsafe.SliceData(frames[i].Data)
 		data.SetLen(length)
 		m.SetIovlen(1)
-		if length < d.config.MinFrame {
-			o.iovs[i][1].SetLen(d.config.MinFrame - length)
+		if length < least {
+			o.iovs[i][1].SetLen(least - length)
 			m.SetIovlen(2)
 		}
-		m.Name, m.Namelen = nil, d.remoteLen
-		if d.remoteLen != 0 {
-			m.Name = (*byte)(unsafe.Pointer(&d.remote))
+		m.Name, m.Namelen = nil, 0
+		if to != nil {
+			m.Name, m.Namelen = (*byte)(unsafe.Pointer(&to.addr)), to.len
 		}
 	}
 }

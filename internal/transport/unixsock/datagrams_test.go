@@ -319,3 +319,99 @@ func TestSweep(t *testing.T) {
 		}
 	}
 }
+
+// Whoever sends first is the peer until it is gone, and is answered; another one is
+// dropped and told of once.
+func TestDatagramsHearTheirPeer(t *testing.T) {
+	folder := t.TempDir()
+	logged := &nstest.Buffer{}
+	c := DatagramConfig{Config: testConfig(), Local: filepath.Join(folder, "a"), Mode: 0o600, Hears: true, Greeting: "VFKT", Log: logTo(logged)}
+	d, err := OpenDatagrams(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	if err := d.WriteFrames(numbered(0, 3, 60)); err != nil {
+		t.Fatal(err)
+	}
+	expectCounts(t, &c.Counters.Write, map[ethernet.Reason]uint64{ethernet.NoPeer: 3})
+	if d.Peer() != "" {
+		t.Errorf("the peer is %q before one was heard", d.Peer())
+	}
+	to := &net.UnixAddr{Net: "unixgram", Name: c.Local}
+	answered := func(who *net.UnixConn, i int) {
+		t.Helper()
+		if err := d.WriteFrames(numbered(i, 2, 100)); err != nil {
+			t.Fatal(err)
+		}
+		buf := make([]byte, 200)
+		for k := range 2 {
+			who.SetReadDeadline(time.Now().Add(10 * time.Second))
+			if n, err := who.Read(buf); err != nil || string(buf[:n]) != string(numbered(i+k, 1, 100)[0].Data) {
+				t.Fatalf("it is answered % x, %v", buf[:n], err)
+			}
+		}
+	}
+	t.Chdir(folder)
+	lost := plain(t, "lost")
+	lost.WriteToUnix(numbered(0, 1, 60)[0].Data, to)
+	first := plain(t, filepath.Join(folder, "first"))
+	first.WriteToUnix([]byte("VFKT"), to)
+	first.WriteToUnix(numbered(1, 1, 60)[0].Data, to)
+	collect(t, d, 1, 1, 60)
+	if d.Peer() != filepath.Join(folder, "first") {
+		t.Errorf("the peer is %q", d.Peer())
+	}
+	answered(first, 10)
+	second := plain(t, filepath.Join(folder, "second"))
+	for range 3 {
+		second.WriteToUnix(numbered(2, 1, 60)[0].Data, to)
+	}
+	first.WriteToUnix(nil, to)
+	first.WriteToUnix(numbered(3, 1, 60)[0].Data, to)
+	collect(t, d, 3, 1, 60)
+	expectCounts(t, &c.Counters.Read, map[ethernet.Reason]uint64{ethernet.Stranger: 4, ethernet.Runt: 1})
+	if n := strings.Count(logged.String(), "level=WARN"); n != 2 || !strings.Contains(logged.String(), "the sender's path is relative") {
+		t.Errorf("%d warnings, want one of each stranger:\n%s", n, logged)
+	}
+	first.Close()
+	came := make(chan error, 1)
+	go func() {
+		_, err := d.ReadFrames()
+		came <- err
+	}()
+	if !nstest.Eventually(10*time.Second, func() bool {
+		second.WriteToUnix(numbered(4, 1, 60)[0].Data, to)
+		return d.Peer() == filepath.Join(folder, "second")
+	}) {
+		t.Fatalf("the second one is not heard when the first is gone:\n%s", logged)
+	}
+	if err := within(t, "its frame", came); err != nil {
+		t.Fatal(err)
+	}
+	answered(second, 20)
+	for _, text := range []string{"peer heard", "peer has gone"} {
+		if !strings.Contains(logged.String(), text) {
+			t.Errorf("%q is not logged:\n%s", text, logged)
+		}
+	}
+}
+
+func TestCheckFolder(t *testing.T) {
+	folder := t.TempDir()
+	for _, test := range []struct {
+		mode  fs.FileMode
+		fault bool
+	}{{0o700, false}, {0o770, false}, {0o777, true}, {0o777 | fs.ModeSticky, false}, {0o702, true}} {
+		if err := os.Chmod(folder, test.mode); err != nil {
+			t.Fatal(err)
+		}
+		err := CheckFolder(filepath.Join(folder, "s"))
+		if (err != nil) != test.fault || err != nil && !strings.Contains(err.Error(), "chmod o-w "+folder) {
+			t.Errorf("mode %v: %v", test.mode, err)
+		}
+	}
+	if err := CheckFolder(filepath.Join(folder, "none", "s")); err != nil {
+		t.Error(err)
+	}
+}

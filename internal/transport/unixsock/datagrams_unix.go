@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io/fs"
 	"net"
+	"sync/atomic"
 	"syscall"
 
 	"tmelink/internal/ethernet"
@@ -14,22 +15,29 @@ import (
 // Here each datagram is a call of package net.
 
 type datagramIO struct {
-	remote *net.UnixAddr
-	buf    []byte            // the reader's
-	frames [1]ethernet.Frame // likewise
-	padded []byte            // the writer's
+	remote atomic.Pointer[net.UnixAddr] // nil: nobody was heard
+	buf    []byte                       // the reader's
+	frames [1]ethernet.Frame            // likewise
+	padded []byte                       // the writer's
 }
 
 func (d *Datagrams) init() error {
-	d.remote = &net.UnixAddr{Net: "unixgram", Name: d.config.Remote}
+	if d.config.Remote != "" {
+		d.setPeer(d.config.Remote)
+	}
 	d.buf = make([]byte, d.config.MaxFrame+1)
 	return nil
 }
 
 // Connect gives the socket its peer.
 func (d *Datagrams) Connect(remote string) error {
-	d.remote.Name, d.senders.peer = remote, remote
+	d.senders.peer = remote
+	d.setPeer(remote)
 	return nil
+}
+
+func (d *Datagrams) setPeer(path string) {
+	d.remote.Store(&net.UnixAddr{Net: "unixgram", Name: path})
 }
 
 func (d *Datagrams) receive() ([]ethernet.Frame, error) {
@@ -44,7 +52,7 @@ func (d *Datagrams) receive() ([]ethernet.Frame, error) {
 	if from != nil {
 		path = []byte(from.Name)
 	}
-	if !d.admits(path) || !d.takes(n) {
+	if !d.admits(path) || !d.takes(d.buf[:n], n) {
 		return nil, nil
 	}
 	d.frames[0] = ethernet.Frame{Data: d.buf[:n:n]}
@@ -52,7 +60,11 @@ func (d *Datagrams) receive() ([]ethernet.Frame, error) {
 }
 
 func (d *Datagrams) send(frames []ethernet.Frame) error {
-	drops := &d.config.Counters.Write
+	drops, to := &d.config.Counters.Write, d.remote.Load()
+	if to == nil {
+		drops.Add(ethernet.NoPeer, len(frames))
+		return nil
+	}
 	for i := range frames {
 		data := frames[i].Data
 		if len(data) < d.config.MinFrame {
@@ -60,7 +72,7 @@ func (d *Datagrams) send(frames []ethernet.Frame) error {
 			d.padded = append(d.padded, make([]byte, d.config.MinFrame-len(data))...)
 			data = d.padded
 		}
-		_, err := d.conn.WriteToUnix(data, d.remote)
+		_, err := d.conn.WriteToUnix(data, to)
 		switch {
 		case err == nil:
 		case errors.Is(err, net.ErrClosed):

@@ -10,5 +10,7 @@ func (d *Datagrams) receive() ([]ethernet.Frame, error) { return nil, errNoDatag
 func (d *Datagrams) send([]ethernet.Frame) error        { return errNoDatagrams }
 func (d *Datagrams) closeMore()                         {}
 
+func (d *Datagrams) setPeer(string) {}
+
 // Connect cannot be had either.
 func (d *Datagrams) Connect(string) error { return errNoDatagrams }

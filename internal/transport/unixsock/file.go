@@ -82,15 +82,20 @@ func removeDead(network, path string) error {
 	case info.Mode().Type() != fs.ModeSocket:
 		return fmt.Errorf("there is a file already that is no socket (%s); choose another path", info.Mode())
 	}
-	conn, err := net.DialUnix(network, nil, &net.UnixAddr{Net: network, Name: path})
-	if err == nil {
-		conn.Close()
-		return ErrInUse
-	}
-	if !errors.Is(err, errRefused) { // alive, but of another kind, busy, or not for us
+	if alive(network, path) {
 		return ErrInUse
 	}
 	return os.Remove(path)
+}
+
+// alive says whether somebody has the socket at a path open, also one of another
+// kind, busy, or not for us.
+func alive(network, path string) bool {
+	conn, err := net.DialUnix(network, nil, &net.UnixAddr{Net: network, Name: path})
+	if err == nil {
+		conn.Close()
+	}
+	return !Absent(err)
 }
 
 // Sweep removes dead datagram sockets whose names begin with prefix from a
@@ -102,4 +107,15 @@ func Sweep(folder, prefix string) {
 			removeDead("unixgram", filepath.Join(folder, e.Name()))
 		}
 	}
+}
+
+// CheckFolder says what is wrong with the folder of a socket: others than its
+// owner and its group may put another in its place.
+func CheckFolder(path string) error {
+	folder := filepath.Dir(path)
+	info, err := os.Stat(folder)
+	if err != nil || !othersMayReplace(info) {
+		return nil // that it is not there is the kernel's to say
+	}
+	return fmt.Errorf("everybody may write to %s (%s), and so put another socket in the place of this one: choose another folder, or take that right away (chmod o-w %s)", folder, info.Mode(), folder)
 }

@@ -87,18 +87,28 @@ func logTo(b *nstest.Buffer) *slog.Logger { return slog.New(slog.NewTextHandler(
 func streamPair(t testing.TB, c Config) (server, client *Stream) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "s")
-	l, err := Listen(path, 0o600, c)
+	a, b := connect(t, Address{"unix", path}, c)
+	server, client = a.(*Stream), b.(*Stream)
+	t.Cleanup(func() { client.Close(); server.Close() })
+	return server, client
+}
+
+// connect gives a listener's connection and the other end of it.
+func connect(t testing.TB, at Address, c Config) (server, client Conn) {
+	t.Helper()
+	l, err := Listen(at, 0o600, c)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	if client, err = Dial(context.Background(), path, testConfig()); err != nil {
+	other := testConfig()
+	other.Prefix = c.Prefix
+	if client, err = Dial(context.Background(), l.Addr(), other); err != nil {
 		t.Fatal(err)
 	}
 	if server, err = l.Accept(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { client.Close(); server.Close() })
 	return server, client
 }
 

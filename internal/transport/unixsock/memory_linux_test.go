@@ -49,7 +49,7 @@ var kinds = []struct {
 		conns := socketpair(t, unix.SOCK_STREAM)
 		var s [2]*Stream
 		for i, c := range conns {
-			s[i], _ = newStream(c, testConfig())
+			s[i], _ = newStream(c, c, testConfig())
 		}
 		return s[0], s[1]
 	}},
@@ -60,6 +60,12 @@ var kinds = []struct {
 			d[i], _ = newDatagrams(c, DatagramConfig{Config: testConfig(), Log: logTo(&nstest.Buffer{})})
 		}
 		return d[0], d[1]
+	}},
+	{"packets", func(t testing.TB) (end, end) {
+		conns := socketpair(t, unix.SOCK_SEQPACKET)
+		a, _ := newPackets(conns[0], testConfig())
+		b, _ := newPackets(conns[1], testConfig())
+		return a, b
 	}},
 }
 

@@ -1,20 +1,19 @@
 package unixsock
 
 import (
-	"context"
-	"encoding/binary"
 	"errors"
-	"fmt"
 	"io"
-	"io/fs"
 	"net"
+	"os"
+	"sync/atomic"
+	"syscall"
 
 	"tmelink/internal/ethernet"
 )
 
-// Stream is a connection over which frames go with their length before them, as
-// QEMU's -netdev stream has it. One goroutine reads it and another writes it;
-// Close may be called by any.
+// Stream is a connection, or a pair of pipes, over which frames go with their
+// length before them. One goroutine reads it and another writes it; Close may be
+// called by any.
 //
 // Each platform has its own
 //
@@ -23,34 +22,40 @@ import (
 //	fill         waits for bytes and puts them into s.in; io.EOF at their end
 //	write        writes a batch, and gives the number of frames that went whole
 //	Vanished     says whether the other end has closed the connection already
-//	peer         says who the other end is
+//	owner        says which process has the other end of a Unix stream
 type Stream struct {
-	conn   *net.UnixConn
-	config Config
-	who    string
-	in     cutter // the reader's
+	reads, writes pipe // one and the same, unless it is pipes
+	config        Config
+	who           string
+	over          atomic.Bool // Close was called
+	in            cutter      // the reader's
 	streamIO
 }
 
-func newStream(conn *net.UnixConn, c Config) (*Stream, error) {
-	s := &Stream{conn: conn, config: c, in: cutter{maxFrame: c.MaxFrame, drops: &c.Counters.Read}}
+// pipe is what a Stream reads or writes: a *net.UnixConn, *net.TCPConn or *os.File.
+type pipe interface {
+	io.ReadWriteCloser
+	syscall.Conn
+}
+
+func newStream(reads, writes pipe, c Config) (*Stream, error) {
+	s := &Stream{reads: reads, writes: writes, config: c, in: cutter{prefix: c.Prefix, maxFrame: c.MaxFrame, drops: &c.Counters.Read}}
 	if err := s.init(); err != nil {
-		conn.Close()
+		s.Close()
 		return nil, err
 	}
-	s.who = s.peer()
+	switch conn := reads.(type) {
+	case *net.TCPConn:
+		s.who = conn.RemoteAddr().String()
+	case *net.UnixConn:
+		s.who = s.owner()
+	}
 	return s, nil
 }
 
-// Dial connects to a socket that listens.
-func Dial(ctx context.Context, path string, c Config) (*Stream, error) {
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, "unix", path)
-	if err != nil {
-		return nil, fmt.Errorf("connect to %s: %w", path, withoutAddress(err))
-	}
-	return newStream(conn.(*net.UnixConn), c)
-}
+// Pipes makes a Stream of two files that do not block, one to be read and one to
+// be written. It owns them, also after an error.
+func Pipes(reads, writes *os.File, c Config) (*Stream, error) { return newStream(reads, writes, c) }
 
 // ReadFrames waits until at least one frame is there, and gives those that came
 // with it. They are borrowed until the next ReadFrames. Its error is
@@ -80,7 +85,7 @@ func (s *Stream) ended(err error) error {
 	cut := s.in.inFrame()
 	s.in.drop()
 	switch {
-	case errors.Is(err, net.ErrClosed):
+	case s.over.Load(): // which a file says by an error that cannot be told from others
 		return net.ErrClosed
 	case err != io.EOF && !errors.Is(err, errReset): // a reset is an end, of one who did not read all
 		return err
@@ -109,62 +114,20 @@ func (s *Stream) WriteFrames(frames []ethernet.Frame) error {
 		err = ErrGone
 	}
 	drops.Add(ethernet.Disconnected, len(frames)-sent)
-	return closed(err)
+	if s.over.Load() {
+		return net.ErrClosed
+	}
+	return err
 }
 
 // errShort: the kernel has no memory for more, and no frame was begun.
 var errShort = errors.New("the kernel has no memory for frames")
 
-// putPrefix writes the length of a frame.
-func putPrefix(p *[prefixLen]byte, f *ethernet.Frame) {
-	binary.BigEndian.PutUint32(p[:], uint32(len(f.Data)))
-}
-
-// Peer says who the other end is ("pid 4711"), "" where that is not known.
+// Peer says who the other end is.
 func (s *Stream) Peer() string { return s.who }
 
 // Close ends both directions and wakes who waits in them.
-func (s *Stream) Close() error { return closeOnce(s.conn) }
-
-// Listener waits for connections at a path.
-type Listener struct {
-	config Config
-	unix   *net.UnixListener
-	file   *file
+func (s *Stream) Close() error {
+	s.over.Store(true)
+	return errors.Join(closeOnce(s.reads), closeOnce(s.writes))
 }
-
-// Listen makes a listening socket whose file has the permissions of mode. A dead
-// socket at its path is replaced.
-func Listen(path string, mode fs.FileMode, c Config) (*Listener, error) {
-	l := &Listener{config: c}
-	lc := net.ListenConfig{Control: restrict(mode)}
-	var err error
-	l.file, err = makeFile("unix", path, mode, func() error {
-		got, err := lc.Listen(context.Background(), "unix", path)
-		if err == nil {
-			l.unix = got.(*net.UnixListener)
-			l.unix.SetUnlinkOnClose(false)
-		}
-		return err
-	})
-	if err != nil {
-		if l.unix != nil {
-			l.unix.Close()
-		}
-		return nil, fmt.Errorf("listen on %s: %w", path, err)
-	}
-	return l, nil
-}
-
-// Accept waits for a connection, and returns net.ErrClosed after Close. After
-// any other error it may be called again.
-func (l *Listener) Accept() (*Stream, error) {
-	conn, err := l.unix.AcceptUnix()
-	if err != nil {
-		return nil, closed(err)
-	}
-	return newStream(conn, l.config)
-}
-
-// Close ends Accept and removes the socket's file; connections accepted stay.
-func (l *Listener) Close() error { return errors.Join(l.file.remove(), closeOnce(l.unix)) }

@@ -16,28 +16,30 @@ import (
 // calls tryRead and tryWrite, functions made once, when it may be ready; these
 // make their system calls without telling Go's scheduler (see package mmsg). A
 // read takes whatever waits into a buffer of the pool; a batch is written by one
-// sendmsg(2) from where the frames lie, the lengths between them.
+// writev(2) from where the frames lie, the lengths between them.
 
 type streamIO struct {
-	raw syscall.RawConn
+	from, to syscall.RawConn // of what is read and written
 
 	tryRead func(fd uintptr) bool // the reader's
 	readErr error
 
 	tryWrite func(fd uintptr) bool // the writer's
-	out      *gather               // nil between batches
+	batch    *gather               // nil between batches
 	writeErr syscall.Errno
 }
 
 func (s *Stream) init() (err error) {
-	s.raw, err = s.conn.SyscallConn()
 	s.tryRead, s.tryWrite = s.readOnce, s.writeAll
+	if s.from, err = s.reads.SyscallConn(); err == nil {
+		s.to, err = s.writes.SyscallConn()
+	}
 	return err
 }
 
 func (s *Stream) fill() error {
 	s.readErr = nil
-	if err := s.raw.Read(s.tryRead); err != nil {
+	if err := s.from.Read(s.tryRead); err != nil {
 		return err
 	}
 	return s.readErr
@@ -66,12 +68,12 @@ func (s *Stream) readOnce(fd uintptr) bool {
 	}
 }
 
-// gather is a batch for sendmsg: the iovecs of a length and of a frame in turn.
+// gather is a batch for writev: the iovecs of a length and of a frame in turn.
 type gather struct {
-	prefixes [gatherFrames][prefixLen]byte
+	prefix   int // its length
+	prefixes [gatherFrames][mostPrefix]byte
 	iovs     [2 * gatherFrames]unix.Iovec
 	next, n  int // of iovs: the first that has not gone whole, the number of all
-	msg      unix.Msghdr
 }
 
 // gatherFrames keeps the iovecs of a call within IOV_MAX, which is 1024.
@@ -80,14 +82,14 @@ const gatherFrames = 256
 var gathers = spare.New(func() *gather { return new(gather) })
 
 // set takes up frames, at most gatherFrames.
-func (g *gather) set(frames []ethernet.Frame) {
-	g.next, g.n = 0, 2*len(frames)
+func (g *gather) set(frames []ethernet.Frame, p Prefix) {
+	g.next, g.n, g.prefix = 0, 2*len(frames), p.len()
 	for i := range frames {
 		f := &frames[i]
-		putPrefix(&g.prefixes[i], f)
+		p.put(g.prefixes[i][:], len(f.Data))
 		prefix, data := &g.iovs[2*i], &g.iovs[2*i+1]
 		prefix.Base = &g.prefixes[i][0]
-		prefix.SetLen(prefixLen)
+		prefix.SetLen(g.prefix)
 		data.Base = unsafe.SliceData(f.Data)
 		data.SetLen(len(f.Data))
 	}
@@ -109,7 +111,7 @@ func (g *gather) advance(n int) {
 
 // inFrame says whether a frame has gone in part.
 func (g *gather) inFrame() bool {
-	return g.next < g.n && (g.next%2 == 1 || g.iovs[g.next].Len < prefixLen)
+	return g.next < g.n && (g.next%2 == 1 || int(g.iovs[g.next].Len) < g.prefix)
 }
 
 // release gives the frames back to their owner.
@@ -126,10 +128,10 @@ func (s *Stream) write(frames []ethernet.Frame) (sent int, err error) {
 	for len(frames) > 0 && err == nil {
 		batch := frames[:min(len(frames), gatherFrames)]
 		frames = frames[len(batch):]
-		g.set(batch)
-		s.out, s.writeErr = g, 0
-		err = s.raw.Write(s.tryWrite)
-		s.out = nil
+		g.set(batch, s.config.Prefix)
+		s.batch, s.writeErr = g, 0
+		err = s.to.Write(s.tryWrite)
+		s.batch = nil
 		sent += g.next / 2
 		if err == nil && s.writeErr != 0 {
 			err = s.refused(g, s.writeErr)
@@ -138,14 +140,12 @@ func (s *Stream) write(frames []ethernet.Frame) (sent int, err error) {
 	return sent, err
 }
 
-// writeAll writes s.out. It returns false when the socket has no room, for the
+// writeAll writes s.batch. It returns false when the socket has no room, for the
 // poller to wait.
 func (s *Stream) writeAll(fd uintptr) bool {
-	g := s.out
+	g := s.batch
 	for g.next < g.n {
-		g.msg.Iov = &g.iovs[g.next]
-		g.msg.SetIovlen(g.n - g.next)
-		n, _, errno := unix.RawSyscall(unix.SYS_SENDMSG, fd, uintptr(unsafe.Pointer(&g.msg)), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+		n, _, errno := unix.RawSyscall(unix.SYS_WRITEV, fd, uintptr(unsafe.Pointer(&g.iovs[g.next])), uintptr(g.n-g.next))
 		switch errno {
 		case 0:
 			g.advance(int(n))
@@ -160,21 +160,22 @@ func (s *Stream) writeAll(fd uintptr) bool {
 	return true
 }
 
-// refused judges an error of sendmsg. A stream in which half a frame stands is
+// refused judges an error of writev. A stream in which half a frame stands is
 // of no use; its reader gets what came before, and then its end.
 func (s *Stream) refused(g *gather, errno syscall.Errno) error {
 	if !g.inFrame() && (errno == unix.ENOBUFS || errno == unix.ENOMEM) {
 		return errShort
 	}
-	s.raw.Control(func(fd uintptr) { unix.Shutdown(int(fd), unix.SHUT_RDWR) })
+	s.to.Control(func(fd uintptr) { unix.Shutdown(int(fd), unix.SHUT_RDWR) })
 	return errno
 }
 
-// Vanished says whether the other end has closed the connection, whatever is
-// still to be read.
-func (s *Stream) Vanished() bool {
+// Vanished says whether the other end has closed the connection.
+func (s *Stream) Vanished() bool { return vanished(s.from) }
+
+func vanished(raw syscall.RawConn) bool {
 	gone := false
-	err := s.raw.Control(func(fd uintptr) { gone = pollNow(fd, 0)&unix.POLLHUP != 0 })
+	err := raw.Control(func(fd uintptr) { gone = pollNow(fd, unix.POLLRDHUP)&(unix.POLLRDHUP|unix.POLLHUP) != 0 })
 	return gone || err != nil
 }
 
@@ -186,8 +187,10 @@ func pollNow(fd uintptr, events int16) int16 {
 	return p.Revents
 }
 
-func (s *Stream) peer() (who string) {
-	s.raw.Control(func(fd uintptr) {
+func (s *Stream) owner() string { return ownerOf(s.from) }
+
+func ownerOf(raw syscall.RawConn) (who string) {
+	raw.Control(func(fd uintptr) {
 		if c, err := unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil && c.Pid > 0 {
 			who = fmt.Sprintf("pid %d", c.Pid)
 		}

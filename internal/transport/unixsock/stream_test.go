@@ -72,7 +72,7 @@ func TestStreamCutAtEveryByte(t *testing.T) {
 	for i := range len(all) + 1 {
 		c := testConfig()
 		server, client := streamPair(t, c)
-		client.conn.Write(all[:i])
+		client.writes.Write(all[:i])
 		client.Close()
 		whole := i / 24
 		if whole > 0 {
@@ -93,7 +93,7 @@ func TestStreamCutAtEveryByte(t *testing.T) {
 func TestStreamOfBadLength(t *testing.T) {
 	c := testConfig()
 	server, client := streamPair(t, c)
-	client.conn.Write(append(stream(numbered(0, 3, 60)), "GET / HTTP/1.0\r\n\r\n"...))
+	client.writes.Write(append(stream(numbered(0, 3, 60)), "GET / HTTP/1.0\r\n\r\n"...))
 	collect(t, server, 0, 3, 60)
 	if _, err := server.ReadFrames(); err == nil || !strings.Contains(err.Error(), "a frame of 1195725856 bytes") {
 		t.Errorf("got %v", err)
@@ -104,7 +104,7 @@ func TestStreamOfBadLength(t *testing.T) {
 func TestStreamDropsShortAndLongFrames(t *testing.T) {
 	c := testConfig()
 	server, client := streamPair(t, c)
-	client.conn.Write(appendFrame(appendFrame(nil, make([]byte, 13)), make([]byte, 1523)))
+	client.writes.Write(appendFrame(appendFrame(nil, make([]byte, 13)), make([]byte, 1523)))
 	client.WriteFrames(numbered(0, 1, 60))
 	collect(t, server, 0, 1, 60)
 	expectCounts(t, &c.Counters.Read, map[ethernet.Reason]uint64{ethernet.Runt: 1, ethernet.Oversize: 1})
@@ -207,7 +207,7 @@ func TestStreamKnowsWhoVanished(t *testing.T) {
 func TestListenMakesItsFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	for _, mode := range []fs.FileMode{0o600, 0o666} {
-		l, err := Listen(path, mode, testConfig())
+		l, err := Listen(Address{"unix", path}, mode, testConfig())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -247,11 +247,11 @@ func TestListenReplacesTheDeadOnly(t *testing.T) {
 	path := filepath.Join(folder, "s")
 	for _, network := range []string{"unix", "unixgram"} {
 		dead(t, network, path)
-		l, err := Listen(path, 0o600, testConfig())
+		l, err := Listen(Address{"unix", path}, 0o600, testConfig())
 		if err != nil {
 			t.Fatalf("a dead %s socket: %v", network, err)
 		}
-		if _, err := Listen(path, 0o600, testConfig()); !errors.Is(err, ErrInUse) || !strings.HasPrefix(err.Error(), "listen on "+path) {
+		if _, err := Listen(Address{"unix", path}, 0o600, testConfig()); !errors.Is(err, ErrInUse) || !strings.HasPrefix(err.Error(), "listen on "+path) {
 			t.Errorf("where one listens: %v", err)
 		}
 		l.Close()
@@ -260,7 +260,7 @@ func TestListenReplacesTheDeadOnly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Listen(path, 0o600, testConfig()); !errors.Is(err, ErrInUse) {
+	if _, err := Listen(Address{"unix", path}, 0o600, testConfig()); !errors.Is(err, ErrInUse) {
 		t.Errorf("where a datagram socket is alive: %v", err)
 	}
 	other.Close()
@@ -269,21 +269,21 @@ func TestListenReplacesTheDeadOnly(t *testing.T) {
 	if err := os.WriteFile(path, []byte("precious"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Listen(path, 0o600, testConfig()); err == nil || !strings.Contains(err.Error(), "no socket") {
+	if _, err := Listen(Address{"unix", path}, 0o600, testConfig()); err == nil || !strings.Contains(err.Error(), "no socket") {
 		t.Errorf("where a file is: %v", err)
 	}
 	if b, _ := os.ReadFile(path); string(b) != "precious" {
 		t.Error("the file is gone")
 	}
 	os.Remove(path)
-	if _, err := Dial(context.Background(), path, testConfig()); !Absent(err) {
+	if _, err := Dial(context.Background(), Address{"unix", path}, testConfig()); !Absent(err) {
 		t.Errorf("dial where nothing is: %v", err)
 	}
 	dead(t, "unix", path)
-	if _, err := Dial(context.Background(), path, testConfig()); !Absent(err) {
+	if _, err := Dial(context.Background(), Address{"unix", path}, testConfig()); !Absent(err) {
 		t.Errorf("dial a dead socket: %v", err)
 	}
-	if _, err := Listen(filepath.Join(folder, "none", "s"), 0o600, testConfig()); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := Listen(Address{"unix", filepath.Join(folder, "none", "s")}, 0o600, testConfig()); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("without its folder: %v", err)
 	}
 }
@@ -291,12 +291,12 @@ func TestListenReplacesTheDeadOnly(t *testing.T) {
 // Who comes second to a path does not lose his socket to the first one's Close.
 func TestCloseLeavesAnothersFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
-	first, err := Listen(path, 0o600, testConfig())
+	first, err := Listen(Address{"unix", path}, 0o600, testConfig())
 	if err != nil {
 		t.Fatal(err)
 	}
 	os.Remove(path)
-	second, err := Listen(path, 0o600, testConfig())
+	second, err := Listen(Address{"unix", path}, 0o600, testConfig())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -304,7 +304,7 @@ func TestCloseLeavesAnothersFile(t *testing.T) {
 	if err := first.Close(); err != nil {
 		t.Error(err)
 	}
-	if s, err := Dial(context.Background(), path, testConfig()); err != nil {
+	if s, err := Dial(context.Background(), Address{"unix", path}, testConfig()); err != nil {
 		t.Error(err)
 	} else {
 		s.Close()
@@ -312,7 +312,7 @@ func TestCloseLeavesAnothersFile(t *testing.T) {
 }
 
 func TestAcceptEndsWithClose(t *testing.T) {
-	l, err := Listen(filepath.Join(t.TempDir(), "s"), 0o600, testConfig())
+	l, err := Listen(Address{"unix", filepath.Join(t.TempDir(), "s")}, 0o600, testConfig())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,3 +22,9 @@ const (
 var errNoDatagrams error
 
 func setMode(path string, mode fs.FileMode) error { return os.Chmod(path, mode) }
+
+// othersMayReplace says whether a folder lets everybody remove what is in it: a
+// sticky one, such as /tmp, lets only the owner.
+func othersMayReplace(folder fs.FileInfo) bool {
+	return folder.Mode().Perm()&0o002 != 0 && folder.Mode()&fs.ModeSticky == 0
+}

@@ -22,3 +22,6 @@ var errNoDatagrams = errors.New("Windows has no Unix datagram sockets; use tme/h
 
 // setMode: who may use a socket is said by the folder that it is in.
 func setMode(string, fs.FileMode) error { return nil }
+
+// othersMayReplace: what a folder's access list says is not looked at.
+func othersMayReplace(fs.FileInfo) bool { return false }

@@ -1,6 +1,6 @@
-// Package unixsock is the sockets by which emulators on the same host take and
-// give frames: Unix streams with a length before each frame, and Unix datagrams
-// with a frame in each.
+// Package unixsock is the sockets by which emulators take and give frames: Unix
+// streams with a length before each frame, Unix datagrams and packets with a frame
+// in each, and what else speaks as those streams do, TCP and a pair of pipes.
 //
 // Batches of frames flow through it. On Linux one system call takes a whole
 // batch to the socket, from where the frames lie, and one brings whatever waits
@@ -9,9 +9,10 @@
 // here looks into a frame, tries again, or keeps a timer: when a Stream is lost,
 // its owner makes another.
 //
-// file.go makes and removes the sockets' files; cutter.go is the format of a
-// stream as bytes alone; stream*.go and datagrams*.go are the two kinds of
-// socket; pool*.go lends them their memory.
+// file.go makes and removes the sockets' files; listen.go makes connections;
+// prefix.go and cutter.go are the formats of a stream as bytes alone; stream*.go,
+// datagrams*.go and packets*.go are the kinds of socket; pool*.go lends them their
+// memory.
 package unixsock
 
 import (
@@ -20,18 +21,32 @@ import (
 	"io"
 	"io/fs"
 	"net"
+	"os"
 
 	"tmelink/internal/ethernet"
 )
 
-// Config is what both kinds of socket are told.
+// Config is what all kinds of socket are told.
 type Config struct {
 	MaxFrame int // bytes: longer frames from outside are dropped
+	Prefix   Prefix
 	Counters *ethernet.Counters
 }
 
-// ErrGone is the end of a Stream whose other end has closed it between two
-// frames.
+// Conn is a connection to an emulator: a Stream or Packets.
+type Conn interface {
+	ReadFrames() ([]ethernet.Frame, error)
+	WriteFrames([]ethernet.Frame) error
+	// Vanished says whether the other end has closed the connection, whatever is
+	// still to be read.
+	Vanished() bool
+	// Peer says who the other end is ("pid 4711", "127.0.0.1:40000"), "" where that
+	// is not known.
+	Peer() string
+	Close() error
+}
+
+// ErrGone is the end of a Conn whose other end has closed it between two frames.
 var ErrGone = errors.New("the other end has closed the connection")
 
 // Absent says whether an error of connecting is that nobody is there.
@@ -49,7 +64,7 @@ func closed(err error) error {
 
 // closeOnce closes what may be closed already.
 func closeOnce(c io.Closer) error {
-	if err := c.Close(); !errors.Is(err, net.ErrClosed) {
+	if err := c.Close(); !errors.Is(err, net.ErrClosed) && !errors.Is(err, os.ErrClosed) {
 		return err
 	}
 	return nil
