@@ -21,7 +21,9 @@ func newRun() *cobra.Command {
 		Short: "Run descriptions, each one machine",
 		Long: "Runs the machines that the descriptions describe, in one process. Once a machine is up,\n" +
 			"its `command` statements are carried out in their order; what they print goes to\n" +
-			"standard output, everything else to standard error. \"-\" reads standard input.\n\n" +
+			"standard output, everything else to standard error. \"-\" reads standard input. Where an\n" +
+			"element carries frames over standard input and output, nothing else is printed there,\n" +
+			"and the end of standard input ends the machines.\n\n" +
 			"Signals: SIGINT, SIGTERM and SIGHUP end the machines and undo what was changed on this\n" +
 			"host; a second one ends at once. SIGUSR2 prints every connection's counters. Under nohup\n" +
 			"SIGHUP does nothing.",
@@ -79,7 +81,11 @@ func runLab(l *lab.Lab, once bool, progress io.Writer) error {
 			}
 		}
 	}()
-	err := l.Run(ctx, lab.Options{Once: once, Output: os.Stdout, Progress: progress})
+	printed := os.Stdout
+	if l.TakesStandardIO() {
+		printed = os.Stderr
+	}
+	err := l.Run(ctx, lab.Options{Once: once, Output: printed, Progress: progress})
 	cancel()
 	<-watched
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 // Claim is a claim on a local address and port of a transport protocol.
 type Claim struct {
 	Pos   tmesh.Pos
-	Proto string // "udp" or "tcp"
+	Proto string // "udp", "tcp", or StandardIO, which has no more to it
 	// Local is the address as the description says it: an IP address, a name
 	// or an interface's name.
 	Local string
@@ -19,6 +19,9 @@ type Claim struct {
 	// Shared says with whom the element can share them; nil: with nobody.
 	Shared *Sharing
 }
+
+// StandardIO claims the process's standard input and output.
+const StandardIO = "standard input and output"
 
 // Sharing is what elements on one address and port are told apart by.
 type Sharing struct {
@@ -50,6 +53,8 @@ func (c Claim) Conflict(other Claim) string {
 	switch a, b := c.Shared, other.Shared; {
 	case c.Proto != other.Proto || c.Port != other.Port || !overlap(c.Local, other.Local):
 		return ""
+	case c.Proto == StandardIO:
+		return "the process has only one of each: give one of them a socket, such as tme/host/qemu/stream"
 	case a == nil || b == nil || !same(c.Local, other.Local):
 		return "give one of them another port"
 	case a.Terms != b.Terms:
@@ -76,7 +81,12 @@ func (s *Sharing) terms() string {
 }
 
 // String says what is claimed: "udp 10.0.0.1 port 1194".
-func (c Claim) String() string { return fmt.Sprintf("%s %s port %d", c.Proto, c.Local, c.Port) }
+func (c Claim) String() string {
+	if c.Proto == StandardIO {
+		return c.Proto
+	}
+	return fmt.Sprintf("%s %s port %d", c.Proto, c.Local, c.Port)
+}
 
 // same says whether two local addresses are written alike.
 func same(a, b string) bool { return PeerName(a, 0) == PeerName(b, 0) }

@@ -68,6 +68,13 @@ type Reporter interface {
 	Status() string
 }
 
+// Finite is an element with whose end the whole run ends, such as the one that has
+// standard input.
+type Finite interface {
+	// Ended is closed when the element has ended by itself.
+	Ended() <-chan struct{}
+}
+
 // Env is what an element is told of its surroundings.
 type Env struct {
 	Machine string       // the machine's name

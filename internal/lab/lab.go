@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"tmelink/internal/element"
 	"tmelink/internal/machine"
 	"tmelink/internal/tmesh"
 )
@@ -47,7 +48,7 @@ func Load(files []string, read func(string) ([]byte, error), log *slog.Logger, l
 		wrong.Sort()
 		faults = append(faults, wrong...)
 	}
-	faults = append(faults, l.collisions()...)
+	faults = append(faults, l.collisions(slices.Contains(files, "-"))...)
 	return l, sources, faults
 }
 
@@ -84,12 +85,26 @@ func stem(path string) string {
 	return path
 }
 
+// TakesStandardIO says whether frames go over standard input and output.
+func (l *Lab) TakesStandardIO() bool {
+	for _, m := range l.Machines {
+		if slices.ContainsFunc(m.Claims(), func(c machine.Claim) bool { return c.Proto == element.StandardIO }) {
+			return true
+		}
+	}
+	return false
+}
+
 // collisions finds the elements of the lab that need the same thing of the host.
-func (l *Lab) collisions() tmesh.Faults {
+// piped says that a description came by standard input.
+func (l *Lab) collisions(piped bool) tmesh.Faults {
 	var claims []machine.Claim
 	var faults tmesh.Faults
 	for _, m := range l.Machines {
 		for _, c := range m.Claims() {
+			if piped && c.Proto == element.StandardIO {
+				faults = append(faults, tmesh.Faultf(c.Pos, "%s and the description would both come by standard input: put the description into a file", c.Element))
+			}
 			for _, earlier := range claims {
 				if why := c.Conflict(earlier.Claim); why != "" {
 					faults = append(faults, tmesh.Faultf(c.Pos, "%s and %s of machine %s (%s) both use %s: %s",

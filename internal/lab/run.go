@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"tmelink/internal/element"
 	"tmelink/internal/machine"
 )
 
@@ -19,8 +20,8 @@ type Options struct {
 	Progress io.Writer // a line when a machine waits, is up, or has done its commands
 }
 
-// Run starts the machines, carries out their commands, and goes on until ctx
-// ends or, with Once, until all commands have ended. It returns when everything
+// Run starts the machines, carries out their commands, and goes on until ctx or an
+// element.Finite ends or, with Once, until all commands have ended. It returns when everything
 // is undone: with the errors of what failed, nil if nothing did. The end of ctx
 // is no failure unless it cut commands short that Once waited for.
 func (l *Lab) Run(ctx context.Context, opt Options) error {
@@ -29,15 +30,39 @@ func (l *Lab) Run(ctx context.Context, opt Options) error {
 	r := &run{lab: l, opt: opt, progress: &lineWriter{w: opt.Progress}, output: &lineWriter{w: opt.Output}}
 
 	err := l.makeInterfaces(ctx)
+	var watching sync.WaitGroup
+	for _, f := range l.finite() {
+		watching.Go(func() {
+			select {
+			case <-f.Ended():
+				cancel()
+			case <-ctx.Done():
+			}
+		})
+	}
 	if err == nil {
 		err = r.machines(ctx, cancel)
 	}
 	cancel()
+	watching.Wait()
 	err = errors.Join(err, l.close())
 	if unwritten := r.output.err(); unwritten != nil {
 		err = errors.Join(err, fmt.Errorf("write what the commands print: %w", unwritten))
 	}
 	return err
+}
+
+// finite are the elements with whose end the run ends.
+func (l *Lab) finite() []element.Finite {
+	var all []element.Finite
+	for _, m := range l.Machines {
+		for _, p := range m.Parts {
+			if f, ok := p.Element.(element.Finite); ok {
+				all = append(all, f)
+			}
+		}
+	}
+	return all
 }
 
 // makeInterfaces starts, machine by machine, what others may name.
