@@ -4,8 +4,9 @@
 // An interface with an address, or with a link that may bring it one, has a
 // built-in host behind it, which answers on the wire and carries out commands.
 // Frames pass between the connection and the host's port and go nowhere else: the
-// interface has no device on this computer and opens no socket. Any other one has
-// nothing behind it yet.
+// interface has no device on this computer and opens no socket. One to which an
+// emulator is attached is an element of the type by which that is done, whose port
+// it hands on. Any other one has nothing behind it.
 package nic
 
 import (
@@ -23,7 +24,13 @@ const doc = `With inet or inet6 a built-in host stands behind the interface: an 
 
 Connected to a link that learns addresses and routes from its peer, as the client of an OpenVPN server does, the built-in host takes them, with the name servers, as if by DHCP; what inet, inet6, mtu and dns give it stays. Commands that need an address then wait for it, a minute at most.
 
-Otherwise, without inet and inet6, nothing is plugged into the interface yet: what is sent to it is dropped.
+With attach the interface is that of an emulator: of QEMU, say, which runs the machine that the description is of. The emulator may come and go; what is sent to it meanwhile is dropped.
+
+    le0: tme/ic/am7990 attach qemu:unix:/run/le0.sock
+    link0 at le0: tme/host/openvpn/socket/link --dev tap --local 192.0.2.1 --remote 192.0.2.2
+    qemu-system-sparc -M SS-5 … -netdev stream,id=n0,server=off,addr.type=unix,addr.path=/run/le0.sock -net nic,netdev=n0
+
+Otherwise, without attach, inet and inet6, nothing is plugged into the interface yet: what is sent to it is dropped.
 
 Connections to the parts of a whole machine, such as the bus in "le0 at sbus0 slot 0", are left out with them.`
 
@@ -43,6 +50,9 @@ func init() {
 			c := newConfig(board)
 			if err := c.parse(args); err != nil {
 				return nil, err
+			}
+			if c.attachAt.Name.Text != "" {
+				return attach(env, c.attachAt, c.mtu, args.NoEffect)
 			}
 			return newInterface(env, c), nil
 		}
@@ -91,7 +101,7 @@ func (i *Interface) Attach(args element.Args) (ethernet.Port, error) {
 // Start brings the built-in host and its services up.
 func (i *Interface) Start(context.Context) error {
 	if !i.plugged() {
-		i.env.Log.Info("nothing is plugged in: give the interface inet ADDR for a built-in host")
+		i.env.Log.Info("nothing is plugged in: give the interface attach SPEC for an emulator, inet ADDR for a built-in host")
 		return nil
 	}
 	i.mu.Lock()

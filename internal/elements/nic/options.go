@@ -8,6 +8,7 @@ import (
 	"tmelink/internal/element"
 	"tmelink/internal/ethernet"
 	"tmelink/internal/netstack"
+	"tmelink/internal/tmesh"
 )
 
 // config collects the words behind the type until all are read: their order is
@@ -25,7 +26,8 @@ type config struct {
 	mtu      int
 
 	// for faults that need two words
-	inetAt, netmaskAt, gatewayAt, gateway6At, dnsAt, mtuAt element.Values
+	attachAt, inetAt, netmaskAt, gatewayAt, gateway6At, dnsAt, mtuAt element.Values
+	ofHost                                                           []tmesh.Word // those that say something of a built-in host
 }
 
 func newConfig(board bool) *config { return &config{board: board} }
@@ -48,7 +50,7 @@ func (c *config) options() []element.Option {
 			c.names = append(c.names, a)
 			return err
 		}},
-		{Name: "mtu", Values: "BYTES", Doc: fmt.Sprintf("The longest packet that the host sends and takes, from %d to %d. Default: %d.", netstack.MinMTU, netstack.MaxMTU, ethernet.MTU), Set: func(v element.Values) (err error) {
+		{Name: "mtu", Values: "BYTES", Doc: fmt.Sprintf("The longest packet that the host sends and takes, or an emulator, from %d to %d. Default: %d.", netstack.MinMTU, netstack.MaxMTU, ethernet.MTU), Set: func(v element.Values) (err error) {
 			c.mtuAt = v
 			c.mtu, err = v.Int(0, netstack.MinMTU, netstack.MaxMTU)
 			return err
@@ -57,7 +59,19 @@ func (c *config) options() []element.Option {
 	if c.board {
 		options = append(options, element.Option{Name: "ether", Values: "ADDR", Doc: "The same as hwaddr, by TME's word: the address in the board's ROM.", Set: c.setHardwareAddr})
 	}
-	return options
+	for i := range options {
+		set := options[i].Set
+		options[i].Set = func(v element.Values) error {
+			if v.Name.Text != "mtu" {
+				c.ofHost = append(c.ofHost, v.Name)
+			}
+			return set(v)
+		}
+	}
+	return append(options, element.Option{Name: "attach", Values: "SPEC", Doc: attachDoc(), Set: func(v element.Values) error {
+		c.attachAt = v
+		return nil
+	}})
 }
 
 func (c *config) setInet(v element.Values) (err error) {
@@ -112,6 +126,9 @@ func (c *config) parse(args element.Args) error {
 	if err := args.Parse(c.options()); err != nil {
 		return err
 	}
+	if c.attachAt.Name.Text != "" {
+		return c.checkAttach()
+	}
 	inet, inet6 := c.addr.IsValid(), c.prefix6.IsValid()
 	if inet && c.bits == 0 {
 		c.bits = classBits(c.addr)
@@ -126,6 +143,15 @@ func (c *config) parse(args element.Args) error {
 		needs(c.netmaskAt, inet, "inet"), needs(c.gatewayAt, inet, "inet"), needs(c.gateway6At, inet6, "inet6"),
 		needs(c.dnsAt, inet || inet6, "inet or inet6"), needs(c.mtuAt, inet || inet6, "inet or inet6"),
 		c.checkNetwork())
+}
+
+// checkAttach complains of what only a built-in host could have.
+func (c *config) checkAttach() error {
+	var faults []error
+	for _, word := range c.ofHost {
+		faults = append(faults, tmesh.Faultf(word.Pos, "attach and %s contradict each other: leave out %[1]s if the interface is an emulator's, attach if a built-in host is behind it", word.Text))
+	}
+	return errors.Join(faults...)
 }
 
 // checkNetwork says whether the addresses fit each other.
