@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 
 	"tmelink/internal/element"
@@ -143,7 +144,7 @@ func (s *Stream) Start(context.Context) error {
 		return err
 	}
 	s.listener = l
-	s.log.Info(s.where())
+	s.log.Info(s.where() + s.forQEMU())
 	s.running.Go(s.keepAccepting)
 	return nil
 }
@@ -283,6 +284,19 @@ func (s *Stream) where() string {
 		return "listening on " + at.String()
 	}
 	return "connecting to " + s.config.connect.String()
+}
+
+// forQEMU is what QEMU has to be told to connect, for the log.
+func (s *Stream) forQEMU() string {
+	const netdev = "; for QEMU: -netdev stream,id=n0,server=off,"
+	switch at := s.config.listen; at.Network {
+	case "unix":
+		return netdev + "addr.type=unix,addr.path=" + strings.ReplaceAll(at.Text, ",", ",,")
+	case "tcp":
+		host, port, _ := net.SplitHostPort(at.Text)
+		return netdev + "addr.type=inet,addr.host=" + host + ",addr.port=" + port
+	}
+	return ""
 }
 
 // Status says whether an emulator is there.

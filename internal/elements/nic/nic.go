@@ -5,12 +5,13 @@
 // built-in host behind it, which answers on the wire and carries out commands.
 // Frames pass between the connection and the host's port and go nowhere else: the
 // interface has no device on this computer and opens no socket. One to which an
-// emulator is attached is an element of the type by which that is done, whose port
-// it hands on. Any other one has nothing behind it.
+// emulator is attached is an element of the type by which that is done. Any other
+// one that is connected waits for QEMU at a socket that has its name.
 package nic
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -30,7 +31,7 @@ With attach the interface is that of an emulator: of QEMU, say, which runs the m
     link0 at le0: tme/host/openvpn/socket/link --dev tap --local 192.0.2.1 --remote 192.0.2.2
     qemu-system-sparc -M SS-5 … -netdev stream,id=n0,server=off,addr.type=unix,addr.path=/run/le0.sock -net nic,netdev=n0
 
-Otherwise, without attach, inet and inet6, nothing is plugged into the interface yet: what is sent to it is dropped.
+Otherwise, without attach, inet and inet6, a connected interface waits for QEMU at a socket of its own, and what is sent to it before is dropped: MACHINE/ELEMENT.sock in the folder tmelink below $XDG_RUNTIME_DIR, or where that is not set in tmelink-UID in the one for temporary files. "tmelink attach le0 -- qemu-system-sparc …" finds it. Where that cannot be, because the folder is not this user's alone, or another tmelink has the socket, the log says so and the machine goes on without it.
 
 Connections to the parts of a whole machine, such as the bus in "le0 at sbus0 slot 0", are left out with them.`
 
@@ -72,21 +73,19 @@ type Interface struct {
 	own  ethernet.Network // what the description gives the host
 	host *netstack.Host
 	port *port
+	wait *waiting // for an emulator, where nothing else is behind the interface
+
+	connected bool // Attach was called
 
 	mu       sync.Mutex // guards what follows
 	services *services  // nil until Start and after Close
 	network  networkState
 }
 
-// port is the host's port, and knows whose it is.
-type port struct {
-	ethernet.Station
-	of *Interface
-}
-
 func newInterface(env element.Env, c *config) *Interface {
 	i := &Interface{env: env, own: c.network(), host: netstack.New(c.host(env)), network: newNetworkState()}
 	i.port = &port{Station: i.host.Port(), of: i}
+	i.wait = newWaiting(env)
 	return i
 }
 
@@ -95,13 +94,20 @@ func (i *Interface) plugged() bool { return len(i.own.Addrs()) > 0 || i.guided()
 
 // Attach gives the interface's only port.
 func (i *Interface) Attach(args element.Args) (ethernet.Port, error) {
+	i.connected = true
 	return i.port, args.Parse(nil)
 }
 
-// Start brings the built-in host and its services up.
-func (i *Interface) Start(context.Context) error {
-	if !i.plugged() {
-		i.env.Log.Info("nothing is plugged in: give the interface attach SPEC for an emulator, inet ADDR for a built-in host")
+// Start brings the built-in host and its services up, or waits for an emulator.
+func (i *Interface) Start(ctx context.Context) error {
+	switch {
+	case !i.plugged() && !i.connected:
+		i.env.Log.Info("nothing is plugged in")
+		return nil
+	case !i.plugged():
+		if err := i.wait.start(ctx, i.port); err != nil {
+			i.env.Log.Warn("nothing is plugged in, and no emulator can be: give the interface attach SPEC for an emulator, or inet ADDR for a built-in host", "err", err)
+		}
 		return nil
 	}
 	i.mu.Lock()
@@ -128,13 +134,13 @@ func (i *Interface) Close() error {
 		i.services.close()
 		i.services = nil
 	}
-	return i.host.Close()
+	return errors.Join(i.wait.close(), i.host.Close())
 }
 
 // Status gives the addresses and how many neighbours the host knows.
 func (i *Interface) Status() string {
 	if !i.plugged() {
-		return "nothing is plugged in"
+		return i.wait.status()
 	}
 	var words []string
 	for _, a := range i.host.Addrs() {

@@ -2,11 +2,11 @@ package nic
 
 import "tmelink/internal/element"
 
-// Sketch shows the built-in host's addresses.
+// Sketch shows the built-in host's addresses, or for what else the interface is.
 func (i *Interface) Sketch() element.Sketch {
 	s := element.Sketch{Kind: element.HostKind}
 	if !i.plugged() {
-		s.Detail = []string{"nothing plugged in"}
+		s.Detail = []string{"for an emulator"}
 		return s
 	}
 	for _, a := range i.host.Addrs() {
