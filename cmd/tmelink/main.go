@@ -37,9 +37,12 @@ func execute(args []string) int {
 	}
 	var faults faultsError
 	var failed failedError
+	var exit exitCode
 	switch {
 	case err == nil:
 		return 0
+	case errors.As(err, &exit):
+		return int(exit)
 	case errors.As(err, &faults):
 		faults.faults.Print(os.Stderr, faults.sources)
 		fmt.Fprintf(os.Stderr, "tmelink: %s; nothing was opened\n", count(len(faults.faults), "fault"))
@@ -83,7 +86,7 @@ func newRoot() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newRun(), newCheck(), newFmt(), newGraph(), newElements(), newKey(), newPair(), newOpenVPN(), newMan())
+	root.AddCommand(newRun(), newAttach(), newCheck(), newFmt(), newGraph(), newElements(), newKey(), newPair(), newOpenVPN(), newMan())
 	return root
 }
 
