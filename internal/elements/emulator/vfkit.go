@@ -32,7 +32,7 @@ Not on Windows, which has no Unix datagrams.`,
 	})
 }
 
-// vfkitGreeting is what an old vfkit sends first (vfkitMagic in pkg/transport of
+// vfkitGreeting is what an old vfkit sends first (pkg/transport/unixgram_unix.go of
 // gvisor-tap-vsock).
 const vfkitGreeting = "VFKT"
 

@@ -37,9 +37,9 @@ Connections to the parts of a whole machine, such as the bus in "le0 at sbus0 sl
 
 func init() {
 	for _, t := range []element.Type{
-		{Path: "tme/ic/am7990", Summary: "an Ethernet interface with a LANCE (le), and a built-in host behind it", Example: example("le0", "tme/ic/am7990")},
-		{Path: "tme/ic/i82586", Summary: "an Ethernet interface with an i82586 (ie), and a built-in host behind it", Example: example("ie0", "tme/ic/i82586")},
-		{Path: "tme/bus/multibus/3c400", Summary: "a 3Com 3c400 Ethernet board (ec), and a built-in host behind it", Example: example("ec0", `tme/bus/multibus/3c400 ether "02:60:8c:00:00:01"`)},
+		{Path: "tme/ic/am7990", Summary: "an Ethernet interface with a LANCE (le), for a built-in host or an emulator", Example: example("le0", "tme/ic/am7990")},
+		{Path: "tme/ic/i82586", Summary: "an Ethernet interface with an i82586 (ie), for a built-in host or an emulator", Example: example("ie0", "tme/ic/i82586")},
+		{Path: "tme/bus/multibus/3c400", Summary: "a 3Com 3c400 Ethernet board (ec), for a built-in host or an emulator", Example: example("ec0", `tme/bus/multibus/3c400 ether "02:60:8c:00:00:01"`)},
 	} {
 		board := strings.HasSuffix(t.Path, "3c400")
 		t.Doc = doc

@@ -50,7 +50,7 @@ func (c *config) options() []element.Option {
 			c.names = append(c.names, a)
 			return err
 		}},
-		{Name: "mtu", Values: "BYTES", Doc: fmt.Sprintf("The longest packet that the host sends and takes, or an emulator, from %d to %d. Default: %d.", netstack.MinMTU, netstack.MaxMTU, ethernet.MTU), Set: func(v element.Values) (err error) {
+		{Name: "mtu", Values: "BYTES", Doc: fmt.Sprintf("The longest packet that the host, or the emulator, sends and takes, from %d to %d. Default: %d.", netstack.MinMTU, netstack.MaxMTU, ethernet.MTU), Set: func(v element.Values) (err error) {
 			c.mtuAt = v
 			c.mtu, err = v.Int(0, netstack.MinMTU, netstack.MaxMTU)
 			return err

@@ -11,8 +11,8 @@ type Prefix uint8
 
 const (
 	Big32    Prefix = iota // 32 bits, big-endian: QEMU's (net_fill_rstate in its net/net.c)
-	Big16                  // 16 bits, big-endian: vde_plug's on its standard input and output (vdestream.c of vde-2)
-	Little16               // 16 bits, little-endian: gvproxy's (pkg/tap/protocol.go of gvisor-tap-vsock)
+	Big16                  // 16 bits, big-endian: vde_plug's on its standard input and output (vdestream_send in libvdeplug of vde-2)
+	Little16               // 16 bits, little-endian: gvproxy's on a pipe (pkg/tap/protocols.go of gvisor-tap-vsock)
 )
 
 // mostPrefix is the longest prefix, in bytes.
