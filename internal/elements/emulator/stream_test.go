@@ -162,12 +162,24 @@ func TestStreamConnectDoesNotHurry(t *testing.T) {
 			c.Close()
 		}
 	}()
-	p := start(t, folder, "qemu/stream connect s")
+	e, err := newElement(folder, "qemu/stream connect s", &nstest.Buffer{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.(*Stream).retry = 100 * time.Millisecond // so long that no end is seen as late
+	p, err := e.Attach(words(""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Start(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
 	reader(t, p)
-	time.Sleep(400 * time.Millisecond)
+	time.Sleep(1500 * time.Millisecond)
 	l.Close()
 	<-done
-	if times < 2 || times > 6 { // after 0, 40, 120, 280, 600 ms
+	if times < 2 || times > 6 { // after 0, 200, 600, 1400 ms
 		t.Errorf("%d connections", times)
 	}
 }
