@@ -160,8 +160,9 @@ func TestVfkitBetweenElements(t *testing.T) {
 	p.WriteFrames(numbered(0, 3, 60))
 	expectCounts(t, &p.Counters().Write, map[ethernet.Reason]uint64{ethernet.NoPeer: 3})
 	came := reader(t, p)
-	for i := range 2 { // the second takes the place of the first when that is gone
-		vfkit := start(t, folder, "gvproxy/vfkit connect s")
+	t.Chdir(folder)
+	for i, in := range []string{folder, ""} { // the second takes the place of the first when that is gone
+		vfkit := start(t, in, "gvproxy/vfkit connect s")
 		back := reader(t, vfkit)
 		if !nstest.Eventually(10*time.Second, func() bool {
 			vfkit.WriteFrames(numbered(i, 1, 60))

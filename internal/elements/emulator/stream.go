@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -291,7 +292,11 @@ func (s *Stream) forQEMU() string {
 	const netdev = "; for QEMU: -netdev stream,id=n0,server=off,"
 	switch at := s.config.listen; at.Network {
 	case "unix":
-		return netdev + "addr.type=unix,addr.path=" + strings.ReplaceAll(at.Text, ",", ",,")
+		path, err := filepath.Abs(at.Text) // QEMU may have another working folder
+		if err != nil {
+			path = at.Text
+		}
+		return netdev + "addr.type=unix,addr.path=" + strings.ReplaceAll(path, ",", ",,")
 	case "tcp":
 		host, port, _ := net.SplitHostPort(at.Text)
 		return netdev + "addr.type=inet,addr.host=" + host + ",addr.port=" + port

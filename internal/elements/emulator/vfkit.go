@@ -87,7 +87,10 @@ func (v *Vfkit) open() (*unixsock.Datagrams, error) {
 	path := v.config.listen.Text
 	if path == "" {
 		remote := v.config.connect.Text
-		folder := filepath.Dir(remote)
+		folder, err := filepath.Abs(filepath.Dir(remote)) // the other one has another working folder
+		if err != nil {
+			return nil, fmt.Errorf("find the folder of %s: %w", remote, err)
+		}
 		unixsock.Sweep(folder, ownPrefix)
 		data, _, err := v.openOwn(folder, unixsock.DatagramConfig{Remote: remote})
 		return data, err
