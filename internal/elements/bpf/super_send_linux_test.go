@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os/exec"
 	"testing"
+	"time"
 
 	"tmelink/internal/ethernet"
 	"tmelink/internal/frametest"
@@ -35,9 +36,11 @@ func kinds() map[string]frametest.Flow {
 // ofFlow says of a frame that it is of such a flow, and none of the host's.
 func ofFlow(f *ethernet.Frame) bool { return ethernet.Src(f.Data) == other }
 
-// read reads frames of the flow until n bytes of data came, or more.
+// read reads frames of the flow until n bytes of data came, or more. They must come in
+// time.
 func read(t *testing.T, p *port, n int) (all []ethernet.Frame) {
 	t.Helper()
+	defer time.AfterFunc(wait, func() { p.Close() }).Stop()
 	for n > 0 {
 		frames, err := p.ReadFrames()
 		if err != nil {
