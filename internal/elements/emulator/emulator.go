@@ -1,6 +1,7 @@
 // Package emulator is the element types that plug tmelink into emulators and
 // virtual switches by their sockets and pipes: tme/host/qemu, tme/host/gvproxy,
-// tme/host/vde/plug and tme/host/stdio.
+// tme/host/vde/plug and tme/host/stdio; and tme/host/vde/switch, into which they plug
+// themselves.
 //
 // A connection's two goroutines read and write the element's port, which hands
 // their batches to the socket of the moment (package unixsock) as they are: what
@@ -25,7 +26,7 @@ import (
 	"tmelink/internal/ethernet"
 )
 
-// base is what the elements have in common.
+// base is what the elements with one peer have in common.
 type base struct {
 	log     *slog.Logger
 	port    *port

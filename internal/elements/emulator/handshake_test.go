@@ -60,3 +60,46 @@ func FuzzPlugAnswer(f *testing.F) {
 		}
 	})
 }
+
+func TestParseRequest(t *testing.T) {
+	request := func(magic, version, kind uint32, path string) []byte {
+		var b []byte
+		for _, n := range []uint32{magic, version, kind} {
+			b = binary.NativeEndian.AppendUint32(b, n)
+		}
+		return append(append(b, address(path)...), "somebody"...)
+	}
+	for _, test := range []struct {
+		request []byte
+		port    int
+		path    string
+		fault   string
+	}{
+		{plugRequest(5, "/run/.p", "tmelink m/v0"), 5, "/run/.p", ""},
+		{plugRequest(0, "/x", ""), 0, "/x", ""},
+		{request(switchMagic, 3, 1, "/x"), 0, "/x", ""},
+		{request(switchMagic, 3, 2, "/x"), 0, "", "request 2 is unknown"},
+		{request(switchMagic, 3, 65536<<8, "/x"), 0, "", "no port 65536"},
+		{request(switchMagic, 1, 0, "/x"), 0, "", "version 1"},
+		{request(0, 3, 0, "/x"), 0, "", "no request of VDE's"},
+		{request(switchMagic, 3, 0, ""), 0, "", "holds no path"},
+		{request(switchMagic, 3, 0, "x"), 0, "x", "does not begin with /"},
+		{plugRequest(5, "/x", "")[:121], 0, "", "121 bytes"},
+	} {
+		port, path, err := parseRequest(test.request)
+		if port != test.port || path != test.path || (err == nil) != (test.fault == "") || err != nil && !strings.Contains(err.Error(), test.fault) {
+			t.Errorf("% x: got %d, %q, %v; want %d, %q, %q", test.request[:12], port, path, err, test.port, test.path, test.fault)
+		}
+	}
+}
+
+func FuzzParseRequest(f *testing.F) {
+	f.Add(plugRequest(5, "/run/.p", "tmelink m/v0"))
+	f.Add(plugRequest(0, "", ""))
+	f.Fuzz(func(t *testing.T, request []byte) {
+		port, path, err := parseRequest(request)
+		if err == nil && (port < 0 || port > maxPort || path[0] != '/' || len(path) > 107 || !bytes.Contains(request, []byte(path))) {
+			t.Fatalf("port %d, path %q", port, path)
+		}
+	})
+}

@@ -80,6 +80,8 @@ func quick(e element.Element) {
 		e.retry = 20 * time.Millisecond
 	case *Plug:
 		e.retry, e.timeout = 20*time.Millisecond, 300*time.Millisecond
+	case *VDESwitch:
+		e.timeout = time.Second
 	}
 }
 

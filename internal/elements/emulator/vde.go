@@ -3,13 +3,10 @@ package emulator
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"tmelink/internal/element"
 	"tmelink/internal/ethernet"
-	"tmelink/internal/tmesh"
-	"tmelink/internal/transport/unixsock"
 )
 
 func init() {
@@ -28,7 +25,7 @@ A vde_switch fills up frames below 60 bytes with what was in its memory; so the 
 Only on Linux.`,
 		Example:        "v0 at le0: tme/host/vde/plug /run/vde.ctl\nv1 at sw0: tme/host/vde/plug /run/vde.ctl port 5 group vde2-net",
 		MaxConnections: 1,
-		Options:        append([]element.Option{{Name: "DIR", Doc: "The first word: the folder of the switch, in which it has its socket ctl; a relative one counts from the description's folder."}}, (&plugConfig{}).options(element.Env{})...),
+		Options:        append([]element.Option{{Name: "DIR", Doc: "The first word: the folder of the switch, in which it has its socket ctl; a relative one counts from the description's folder."}}, (&plugConfig{}).options()...),
 		New:            newPlug,
 	})
 }
@@ -41,17 +38,11 @@ type plugConfig struct {
 	mtu    int
 }
 
-func (c *plugConfig) options(env element.Env) []element.Option {
+func (c *plugConfig) options() []element.Option {
 	return []element.Option{
 		{Name: "port", Values: "N", Doc: "The port of the switch to be plugged into, 1 to 65535; the default is a free one.",
 			Set: func(v element.Values) (err error) { c.port, err = v.Int(0, 1, 65535); return }},
-		{Name: "group", Values: "NAME", Doc: "The group of this host, by name or number, that may use the element's socket, where the switch runs as another user.",
-			Set: func(v element.Values) error {
-				if c.group = v.Text(0); c.group == "" {
-					return v.Faultf(0, "an empty name is no group")
-				}
-				return nil
-			}},
+		groupOption("The group of this host, by name or number, that may use the element's socket, where the switch runs as another user.", &c.group),
 		mtuOption(&c.mtu),
 	}
 }
@@ -70,27 +61,13 @@ const handshakeTimeout = 5 * time.Second
 
 func newPlug(env element.Env, args element.Args) (element.Element, error) {
 	c := plugConfig{mtu: ethernet.MTU}
-	if len(args.Words) == 0 || isOption(args.Words[0], c.options(env)) {
-		return nil, tmesh.Faultf(args.Pos, "the folder of the switch is missing: say tme/host/vde/plug DIR, where DIR is that of vde_switch -sock")
-	}
-	// The folder has no word before it; it is read as if it had.
-	name := tmesh.Word{Text: "DIR", Pos: args.Words[0].Pos}
-	options := append(c.options(env), pathOption(env, "DIR", "DIR", "", &c.folder))
-	args.Words = append([]tmesh.Word{name}, args.Words...)
-	if err := args.Parse(options); err != nil {
+	if err := parseFolder(env, args, &c.folder, c.options(), "the folder of the switch is missing: say tme/host/vde/plug DIR, where DIR is that of vde_switch -sock"); err != nil {
 		return nil, err
-	}
-	if most := unixsock.MaxPath - len("/ctl"); len(c.folder.text) > most {
-		return nil, tmesh.Faultf(name.Pos, "%q has %d bytes; the folder of a switch has at most %d: choose a shorter one", c.folder.text, len(c.folder.text), most)
 	}
 	p := &Plug{config: c, description: "tmelink " + env.Machine + "/" + env.Name, retry: retryEvery, timeout: handshakeTimeout}
 	// struct packet of vde2's src/vde_switch/switch.h has room for one tag.
 	p.init(env, c.mtu+ethernet.HeaderLen+ethernet.VLANLen, "switch")
 	return p, nil
-}
-
-func isOption(w tmesh.Word, options []element.Option) bool {
-	return !w.Quoted && slices.ContainsFunc(options, func(o element.Option) bool { return o.Name == w.Text })
 }
 
 // Start begins to look for the switch.

@@ -4,6 +4,7 @@ import (
 	"io/fs"
 	"net"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -103,6 +104,19 @@ func checkPlaces(pos tmesh.Pos, listen, connect place, m mode, missing string) *
 	return nil
 }
 
+func groupOption(doc string, group *string) element.Option {
+	return element.Option{Name: "group", Values: "NAME", Doc: doc, Set: func(v element.Values) error {
+		if *group = v.Text(0); *group == "" {
+			return v.Faultf(0, "an empty name is no group")
+		}
+		return nil
+	}}
+}
+
+func isOption(w tmesh.Word, options []element.Option) bool {
+	return !w.Quoted && slices.ContainsFunc(options, func(o element.Option) bool { return o.Name == w.Text })
+}
+
 // path is the path of a socket or folder, and the word that says it; it has no
 // text where it was not given.
 type path struct {
@@ -127,4 +141,21 @@ func pathOption(env element.Env, name, values, doc string, p *path) element.Opti
 		}
 		return nil
 	}}
+}
+
+// parseFolder reads arguments whose first word is a folder of a switch.
+func parseFolder(env element.Env, args element.Args, folder *path, options []element.Option, missing string) error {
+	if len(args.Words) == 0 || isOption(args.Words[0], options) {
+		return tmesh.Faultf(args.Pos, "%s", missing)
+	}
+	// The folder has no word before it; it is read as if it had.
+	name := tmesh.Word{Text: "DIR", Pos: args.Words[0].Pos}
+	args.Words = append([]tmesh.Word{name}, args.Words...)
+	if err := args.Parse(append(options, pathOption(env, "DIR", "DIR", "", folder))); err != nil {
+		return err
+	}
+	if most := unixsock.MaxPath - len("/ctl"); len(folder.text) > most {
+		return tmesh.Faultf(name.Pos, "%q has %d bytes; the folder of a switch has at most %d: choose a shorter one", folder.text, len(folder.text), most)
+	}
+	return nil
 }

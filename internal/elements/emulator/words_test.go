@@ -72,6 +72,13 @@ func TestWords(t *testing.T) {
 		{`vde/plug ""`, "an empty path"},
 		{"vde/plug " + long[:106], "the folder of a switch has at most"},
 		{"vde/plug d sock e", `unknown option "sock"`},
+		{"vde/switch d", ""},
+		{"vde/switch d mode 666 group 5 mtu 9000", ""},
+		{"vde/switch", "test:1:99: the folder of the switch is missing"},
+		{"vde/switch mode 600", "test:1:99: the folder of the switch is missing"},
+		{"vde/switch d port 5", `unknown option "port"`},
+		{"vde/switch d mode 8", "is not an octal number"},
+		{"vde/switch " + long[:106], "the folder of a switch has at most"},
 	} {
 		_, err := newElement("", test.text, &nstest.Buffer{})
 		if (err == nil) != (test.fault == "") || err != nil && !strings.Contains(err.Error(), test.fault) {

@@ -12,7 +12,8 @@
 // switch.go is the switch, switch_words.go what is asked of it, table.go knows
 // which address is behind which port, port.go decides where frames go, vlan.go
 // which of them a port carries, storm.go how many for all, loop.go finds ports that
-// lead to each other, and queue.go holds frames until they are read.
+// lead to each other, queue.go holds frames until they are read, and join.go is how
+// elements of other packages have a switch of their own.
 // impair.go is the wire, impair_words.go what is asked of it, impair_fate.go
 // decides what becomes of each frame, impair_lane.go when it arrives,
 // impair_line.go holds it until then, and impair_port.go is where it comes and goes.

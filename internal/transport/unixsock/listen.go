@@ -93,11 +93,17 @@ func (l *Listener) open(mode fs.FileMode) (err error) {
 // Accept waits for a connection, and returns net.ErrClosed after Close. After
 // any other error it may be called again.
 func (l *Listener) Accept() (Conn, error) {
-	conn, err := l.listen.Accept()
+	conn, err := l.AcceptConn()
 	if err != nil {
-		return nil, closed(err)
+		return nil, err
 	}
 	return newConn(conn, l.at.Network, l.config)
+}
+
+// AcceptConn is Accept for a connection over which something else goes than frames.
+func (l *Listener) AcceptConn() (net.Conn, error) {
+	conn, err := l.listen.Accept()
+	return conn, closed(err)
 }
 
 // Addr is the address, with the port that the kernel has chosen for port 0.
