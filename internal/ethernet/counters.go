@@ -24,7 +24,7 @@ const (
 	Replayed                    // came a second time, or too late
 	Impaired                    // lost because the description asks for it
 	TooLong                     // a link's packet is longer than the path to the peer takes
-	Incomplete                  // one of the fragments of a link's frame has not come
+	Incomplete                  // a part of it is missing: a fragment that has not come, or what was not captured
 	OtherVLAN                   // of a VLAN that the port of a switch does not carry
 	Isolated                    // between two ports of a switch that are kept apart
 	Storm                       // more broadcasts and multicasts than a port of a switch may bring

@@ -8,5 +8,6 @@ import (
 	_ "tmelink/internal/elements/link"
 	_ "tmelink/internal/elements/nat"
 	_ "tmelink/internal/elements/nic"
+	_ "tmelink/internal/elements/pcapfile"
 	_ "tmelink/internal/elements/tap"
 )
