@@ -9,5 +9,6 @@ import (
 	_ "tmelink/internal/elements/nat"
 	_ "tmelink/internal/elements/nic"
 	_ "tmelink/internal/elements/pcapfile"
+	_ "tmelink/internal/elements/rawudp"
 	_ "tmelink/internal/elements/tap"
 )
