@@ -132,19 +132,21 @@ func (s *VDESwitch) serve(conn *net.UnixConn, gid int) {
 	defer conn.Close()
 	defer context.AfterFunc(s.ctx, func() { conn.Close() })()
 	conn.SetDeadline(time.Now().Add(s.timeout))
-	data, remote, err := s.plugIn(conn, gid)
+	data, local, remote, err := s.plugIn(conn, gid)
 	if err != nil {
 		if s.ctx.Err() == nil {
 			s.turnAway(err)
 		}
 		return
 	}
-	conn.SetDeadline(time.Time{})
-	s.running.Go(func() {
-		io.Copy(io.Discard, conn)
-		data.Close()
-	})
-	if err := s.Join(data, ethernet.FrameLen(s.config.mtu), &s.counters.Write); err != nil {
+	joined := s.Join(data, ethernet.FrameLen(s.config.mtu), &s.counters.Write)
+	if _, err := conn.Write(address(local)); err == nil {
+		s.log.Info("plugged in", "peer", remote, "port", filepath.Base(local))
+		conn.SetDeadline(time.Time{})
+		io.Copy(io.Discard, conn) // until the client goes, whatever it says
+	}
+	data.Close()
+	if err := joined(); err != nil {
 		s.log.Error("a client is lost", "peer", remote, "err", err)
 	}
 	if filepath.Dir(remote) == s.config.folder.text { // of a client that was killed
@@ -153,48 +155,44 @@ func (s *VDESwitch) serve(conn *net.UnixConn, gid int) {
 }
 
 // plugIn hears what a client asks for, and makes the socket that it sends to.
-func (s *VDESwitch) plugIn(conn *net.UnixConn, gid int) (data *unixsock.Datagrams, remote string, err error) {
+func (s *VDESwitch) plugIn(conn *net.UnixConn, gid int) (data *unixsock.Datagrams, local, remote string, err error) {
 	request := make([]byte, requestLen+descriptionLen)
 	n, err := io.ReadAtLeast(conn, request, requestLen)
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return nil, "", fmt.Errorf("it asks for nothing within %v", s.timeout)
+		return nil, "", "", fmt.Errorf("it asks for nothing within %v", s.timeout)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return nil, "", errors.New("it has closed the connection before it asked for a port")
+		return nil, "", "", errors.New("it has closed the connection before it asked for a port")
 	case err != nil:
-		return nil, "", reason(err)
+		return nil, "", "", reason(err)
 	}
 	asked, remote, err := parseRequest(request[:n])
 	if err == nil {
 		err = mayName(conn, remote)
 	}
 	if err != nil {
-		return nil, "", err
+		return nil, "", "", err
 	}
 	port, err := s.take(conn, asked)
 	if err != nil {
-		return nil, "", err
+		return nil, "", "", err
 	}
-	local := filepath.Join(s.config.folder.text, fmt.Sprintf("%03d.%d", port, owns.Add(1)))
+	local = filepath.Join(s.config.folder.text, fmt.Sprintf("%03d.%d", port, owns.Add(1)))
 	data, err = unixsock.OpenDatagrams(unixsock.DatagramConfig{
 		Config: unixsock.Config{MaxFrame: ethernet.FrameLen(s.config.mtu), Counters: &s.counters},
 		Local:  local, Mode: 0o600, MinFrame: ethernet.MinFrame, Log: s.log,
 	})
 	if err != nil {
-		return nil, "", err
+		return nil, "", "", err
 	}
 	if err = data.Connect(remote); err == nil {
 		err = s.admit(local, gid, s.config.perm())
 	}
-	if err == nil {
-		_, err = conn.Write(address(local))
-	}
 	if err != nil {
 		data.Close()
-		return nil, "", reason(err)
+		return nil, "", "", err
 	}
-	s.log.Info("plugged in", "peer", remote, "port", port)
-	return data, remote, nil
+	return data, local, remote, nil
 }
 
 // mayName says whether a client may have frames sent to the socket at a path: to

@@ -31,25 +31,29 @@ func NewHub(log *slog.Logger) *Switch {
 // segmenters are those that no wire uses.
 var segmenters = spare.New(func() *ethernet.Segmenter { return new(ethernet.Segmenter) })
 
-// Join makes a wire a port of the switch and carries frames both ways until the
-// wire ends or the switch is closed. The wire is given frames of at most maxFrame
-// bytes; what it does not take in time waits in the port's queue and is then
-// dropped there, at nobody else's cost. drops counts that and what is too long.
-// The wire is closed in the end, and its error given, which is nil where it or
-// the switch was closed.
-func (s *Switch) Join(w Wire, maxFrame int, drops *ethernet.Drops) error {
+// Join makes a wire a port of the switch and carries frames both ways, by two
+// goroutines, until the wire ends or the switch is closed. The wire is given frames
+// of at most maxFrame bytes; what it does not take in time waits in the port's queue
+// and is then dropped there, at nobody else's cost. drops counts that and what is too
+// long. The wire is closed in the end; wait waits for that and gives the wire's
+// error, which is nil where it or the switch was closed.
+func (s *Switch) Join(w Wire, maxFrame int, drops *ethernet.Drops) (wait func() error) {
 	p := s.newPort("plug", portConfig{})
-	out := make(chan error, 1)
+	in, out := make(chan error, 1), make(chan error, 1)
+	go func() {
+		in <- p.collect(w)
+		p.Close()
+		w.Close() // wakes who writes it
+	}()
 	go func() {
 		out <- p.deliver(w, maxFrame, drops)
 		w.Close() // wakes who reads it
 	}()
-	err := p.collect(w)
-	p.Close()
-	w.Close() // wakes who writes it
-	err = errors.Join(err, <-out)
-	drops.Add(ethernet.QueueFull, int(p.counters.Read.Count(ethernet.QueueFull)))
-	return err
+	return func() error {
+		err := errors.Join(<-in, <-out)
+		drops.Add(ethernet.QueueFull, int(p.counters.Read.Count(ethernet.QueueFull)))
+		return err
+	}
 }
 
 // collect takes the wire's frames in.

@@ -77,10 +77,8 @@ func cameTo(t *testing.T, w *testWire) byte {
 func joinWires(t *testing.T, s *Switch, drops *ethernet.Drops, wires ...*testWire) <-chan error {
 	ended := make(chan error, len(wires))
 	for _, w := range wires {
-		go func() { ended <- s.Join(w, 100, drops) }()
-	}
-	for len(*s.ports.Load()) < len(wires) {
-		time.Sleep(time.Millisecond)
+		wait := s.Join(w, 100, drops)
+		go func() { ended <- wait() }()
 	}
 	return ended
 }
