@@ -57,7 +57,7 @@ func describe(w io.Writer, m *machine.Machine) {
 	}
 	notes(w, "  ", m)
 	for _, p := range m.Parts {
-		if !connected[p] {
+		if !connected[p] && !p.Type.Alone {
 			fmt.Fprintf(w, "  %s is connected to nothing: no frame reaches it\n", p.Name)
 		}
 	}

@@ -18,6 +18,8 @@ type Type struct {
 
 	// MaxConnections is how many connections an element takes; 0: any number.
 	MaxConnections int
+	// Alone says that an element is of use without a connection.
+	Alone bool
 	// Unplugged says that connections to elements that are left out (a bus,
 	// a CPU board) are meant for the machine that tmelink does not emulate.
 	// Their arguments on this element's side are not looked at.

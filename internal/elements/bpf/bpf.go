@@ -7,7 +7,9 @@
 // the interface as it is. A machine never gets its own frames back, also not as
 // the copies that the owner of a TAP reflects (see sources). The package
 // changes nothing on the host but the promiscuous mode of the interface, which
-// the kernel ends with the socket; it makes no interface and configures none.
+// the kernel ends with the socket; it makes no interface and configures none, but
+// for the type tme/host/netns (netns*.go), whose packet socket is on a veth pair
+// that package hostnet makes and removes.
 package bpf
 
 import (

@@ -31,6 +31,7 @@ type device struct {
 	// down: the interface is down as far as the reader knows.
 	down     atomic.Bool
 	askDrops func(fd uintptr) // addDrops, made once: asking does not allocate
+	lookUp   func(index int) (*net.Interface, error)
 
 	rx receiver // of the goroutine that reads
 	tx sender   // of the goroutine that writes
@@ -109,7 +110,7 @@ func openDevice(ifi *net.Interface, conf config, filter []insn.RawInstruction, l
 		d.file.Close()
 		return nil, fmt.Errorf("poll the packet socket: %w", err)
 	}
-	d.askDrops = d.addDrops
+	d.askDrops, d.lookUp = d.addDrops, net.InterfaceByIndex
 	d.rx.init()
 	d.tx.init()
 	return d, nil
@@ -228,7 +229,7 @@ func (d *device) look() error {
 	if gone {
 		return fmt.Errorf("interface %q is gone: it was removed, or moved to another network namespace", d.iface)
 	}
-	ifi, err := net.InterfaceByIndex(d.index)
+	ifi, err := d.lookUp(d.index)
 	if err != nil || ifi.Flags&net.FlagUp == 0 {
 		if !d.down.Swap(true) {
 			d.log.Warn("interface " + d.iface + " is down; waiting until it is up")

@@ -32,6 +32,7 @@ A folder that a killed process has left is taken over; one with a living switch 
 
 Only on Linux.`,
 		Example: "vdesw0: tme/host/vde/switch /run/vde.ctl\nle0 at vdesw0",
+		Alone:   true,
 		Options: append([]element.Option{{Name: "DIR", Doc: "The first word: the folder of the switch, in which it makes its socket ctl; a relative one counts from the description's folder."}}, (&vdeSwitchConfig{}).options()...),
 		New:     newVDESwitch,
 	})

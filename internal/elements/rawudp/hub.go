@@ -33,6 +33,7 @@ A peer is known by the address and port that it sends from, which a SIMH and HEC
 
 There are no keys: whoever can send from a peer's address is that peer, and with learn anybody who reaches the port gets every frame. Keep it to networks of which you know everybody, or put a keyed tme/host/openvpn/socket/link between.`,
 		Example: "hub0: tme/host/udp/hub --local 0.0.0.0:4711 10.0.0.2:4711\nle0 at hub0\nhub1: tme/host/udp/hub --local 127.0.0.1:4712 learn on age 60",
+		Alone:   true,
 		Options: (&hubConfig{}).options(),
 		New:     newHub,
 	})
