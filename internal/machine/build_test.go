@@ -242,7 +242,7 @@ func TestStanding(t *testing.T) {
 		"tme/bus/multibus/sun-mie":     leftOut,
 		"tme/ic/pdp11":                 unlisted,
 		"tme/generic/swich":            unlisted,
-		"tme/host/netmap/vale":         missing,
+		"tme/host/udp/eth":             missing,
 		"tme/host/tun/tpa":             unknown,
 		"tme/bus/pci/e1000":            unknown,
 		"ic/cy7c601":                   unknown,

@@ -41,7 +41,6 @@ var families = map[string]string{
 
 // instead names what to use for the network elements of TME's that are missing.
 var instead = map[string]string{
-	"host/netmap/vale":           "tme/generic/switch joins elements of one description, a TAP with bridge those of one host",
 	"host/udp/eth":               "tme/host/openvpn/socket/link without keys sends the same raw frame in each datagram",
 	"host/openvpn/socket/server": "a tme/host/openvpn/socket/link with --proto tcp-server takes one peer; for more, join several by a tme/generic/switch",
 }

@@ -11,4 +11,5 @@ import (
 	_ "tmelink/internal/elements/pcapfile"
 	_ "tmelink/internal/elements/rawudp"
 	_ "tmelink/internal/elements/tap"
+	_ "tmelink/internal/elements/vale"
 )
