@@ -309,7 +309,10 @@ func TestVDESwitchSlowClient(t *testing.T) {
 			t.Fatalf("frame %d came as % x", i, got)
 		}
 	}
-	s.expect(t, "2 plugged in")
+	s.expect(t, "2 plugged in, ")
+	if n := s.element.(*VDESwitch).counters.Write.Count(ethernet.QueueFull); n < 1000 || n > 3000 {
+		t.Errorf("%d frames for the slow one are counted, of 3000", n)
+	}
 	s.element.Close() // while the switch waits for the slow one
 }
 

@@ -38,7 +38,7 @@ var segmenters = spare.New(func() *ethernet.Segmenter { return new(ethernet.Segm
 // long. The wire is closed in the end; wait waits for that and gives the wire's
 // error, which is nil where it or the switch was closed.
 func (s *Switch) Join(w Wire, maxFrame int, drops *ethernet.Drops) (wait func() error) {
-	p := s.newPort("plug", portConfig{})
+	p := s.add("plug", portConfig{}, drops)
 	in, out := make(chan error, 1), make(chan error, 1)
 	go func() {
 		in <- p.collect(w)
@@ -49,11 +49,7 @@ func (s *Switch) Join(w Wire, maxFrame int, drops *ethernet.Drops) (wait func() 
 		out <- p.deliver(w, maxFrame, drops)
 		w.Close() // wakes who reads it
 	}()
-	return func() error {
-		err := errors.Join(<-in, <-out)
-		drops.Add(ethernet.QueueFull, int(p.counters.Read.Count(ethernet.QueueFull)))
-		return err
-	}
+	return func() error { return errors.Join(<-in, <-out) }
 }
 
 // collect takes the wire's frames in.

@@ -16,6 +16,7 @@ type port struct {
 	conf     portConfig
 	vlans    vlans
 	counters ethernet.Counters
+	full     *ethernet.Drops // where frames that find the queue full are counted
 	queue    queue
 
 	blocked   atomic.Int64  // until when, a time.Duration
@@ -150,7 +151,7 @@ func (p *port) take(frames []ethernet.Frame, routes []route) {
 		return how, ok
 	})
 	if full > 0 {
-		p.counters.Read.Add(ethernet.QueueFull, full)
+		p.full.Add(ethernet.QueueFull, full)
 	}
 }
 

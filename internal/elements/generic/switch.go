@@ -95,8 +95,15 @@ func (s *Switch) Attach(args element.Args) (ethernet.Port, error) {
 	return s.newPort(args.Peer, c), nil
 }
 
-func (s *Switch) newPort(name string, c portConfig) *port {
-	p := &port{sw: s, conf: c, vlans: c.vlans(), storm: stormGuard{most: c.storm}}
+func (s *Switch) newPort(name string, c portConfig) *port { return s.add(name, c, nil) }
+
+// add makes a port. full counts the frames that find its queue full; nil: its own
+// counters do.
+func (s *Switch) add(name string, c portConfig, full *ethernet.Drops) *port {
+	p := &port{sw: s, conf: c, vlans: c.vlans(), storm: stormGuard{most: c.storm}, full: full}
+	if full == nil {
+		p.full = &p.counters.Read
+	}
 	p.queue.init(s.conf.queue)
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -130,8 +130,12 @@ func (h *Hub) Claims() []element.Claim {
 // Start opens the socket.
 func (h *Hub) Start(ctx context.Context) error {
 	var named []netip.AddrPort
+	family := transport.Family(0)
+	if a, err := netip.ParseAddr(h.config.local.host); err == nil && a != netip.IPv6Unspecified() {
+		family = transport.Of(a)
+	}
 	for _, p := range h.config.peers {
-		addrs, err := transport.ResolveHost(ctx, p.host, 0)
+		addrs, err := transport.ResolveHost(ctx, p.host, family)
 		if err != nil {
 			return fmt.Errorf("find the peer %s of the hub: %w", p, err)
 		}

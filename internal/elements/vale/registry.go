@@ -34,7 +34,7 @@ func (r *registry) join(name, port string, log *slog.Logger) (*shared, error) {
 	defer r.mu.Unlock()
 	s := r.shared[name]
 	if s == nil {
-		s = &shared{registry: r, name: name, sw: generic.NewSwitch(), ports: map[string]bool{}}
+		s = &shared{registry: r, name: name, sw: generic.NewSwitch(log), ports: map[string]bool{}}
 		s.uplink = startUplink(s.sw, name, log)
 		if r.shared == nil {
 			r.shared = map[string]*shared{}

@@ -137,7 +137,7 @@ func (u *uplink) socketConfig() unixsock.Config {
 
 // connect is connected to the process that listens, until that ends.
 func (u *uplink) connect() error {
-	conn, err := unixsock.Dial(u.ctx, u.socket, u.socketConfig())
+	conn, err := unixsock.Dial(u.ctx, u.address(), u.socketConfig())
 	if err != nil {
 		if unixsock.Absent(err) { // it has the lock and begins to listen
 			return nil
@@ -158,7 +158,7 @@ func (u *uplink) connect() error {
 
 // listen lets other processes join, until the end.
 func (u *uplink) listen() error {
-	l, err := unixsock.Listen(u.socket, 0o600, u.socketConfig())
+	l, err := unixsock.Listen(u.address(), 0o600, u.socketConfig())
 	if err != nil {
 		return err
 	}
@@ -203,4 +203,9 @@ func (u *uplink) listen() error {
 			}
 		})
 	}
+}
+
+// address is the socket's.
+func (u *uplink) address() unixsock.Address {
+	return unixsock.Address{Network: "unix", Text: u.socket}
 }
