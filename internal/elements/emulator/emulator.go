@@ -8,8 +8,9 @@
 // an emulator takes and gives is finished frames, so nothing here looks into
 // one. Where emulators come and go, a keeper goroutine makes one socket after
 // the other and the port outlives them; frames for one that is away are counted
-// and dropped. Nothing of the host is changed but the sockets' own files, which
-// are removed at Close.
+// and dropped. A switch has no such port: its clients' sockets are wires of a
+// switch of package generic. Nothing of the host is changed but the sockets' own
+// files and the switch's folder, which are removed at Close.
 //
 // port.go is the port; words.go what the types' options have in common; own.go the
 // sockets that are not named there; each type or two of a kind have their file, and handshake.go what a plug and a vde_switch tell each

@@ -28,7 +28,7 @@ func init() {
 
 The switch learns as tme/generic/switch does. Who takes its frames too slowly loses its own ones and nobody else's. Frames below 60 bytes are filled up, frames longer than mtu and two VLAN tags are dropped.
 
-A folder that a killed process has left is taken over; one with a living switch in it, or with other files, is an error. The folder is removed at the end unless it was there before, with all sockets in it. At most 512 may be plugged in or about to be; who says nothing for 5 seconds after connecting is turned away, and so is who names a socket that another user owns.
+A folder that a killed process has left is taken over; one with a living switch in it, with other files, or of another user is an error. The folder is removed at the end unless it was there before, with all sockets in it. At most 512 may be plugged in or about to be; who says nothing for 5 seconds after connecting is turned away, and so is who names a socket that another user owns.
 
 Only on Linux.`,
 		Example: "vdesw0: tme/host/vde/switch /run/vde.ctl\nle0 at vdesw0",

@@ -72,8 +72,8 @@ func (s *VDESwitch) makeFolder() (left bool, err error) {
 	switch {
 	case !info.IsDir():
 		return false, errors.New("there is something already that is no folder; choose another path")
-	case ok && int(owner.Uid) != os.Geteuid() && os.Geteuid() != 0:
-		return false, fmt.Errorf("the folder is user %d's; choose another path", owner.Uid)
+	case !ok || int(owner.Uid) != os.Geteuid(): // who could put other files in the place of ours
+		return false, errors.New("the folder is another user's; choose another path")
 	}
 	entries, err := os.ReadDir(folder)
 	if err != nil {

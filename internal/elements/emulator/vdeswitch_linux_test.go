@@ -270,7 +270,9 @@ func TestVDESwitchBadClients(t *testing.T) {
 	// Datagrams of a client that are no frames.
 	c.ctl.Write([]byte("more on the control socket"))
 	for _, length := range []int{0, 13, 14, 1522, 1523, 60000} {
-		if err := c.send(make([]byte, length)); err != nil {
+		frame := make([]byte, length)
+		copy(frame, ethernet.Broadcast[:])
+		if err := c.send(frame); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -336,6 +338,19 @@ func TestVDESwitchOfAnotherUser(t *testing.T) {
 		out, err := exec.Command("setpriv", nobody(script)...).CombinedOutput()
 		return string(out), err
 	}
+	os.Mkdir(vde, 0o700)
+	os.Chown(vde, 65534, -1)
+	e, err := newElement(folder, "vde/switch vde", &nstest.Buffer{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Start(t.Context()); err == nil || !strings.Contains(err.Error(), "the folder is another user's") {
+		t.Errorf("start in a folder of nobody's: %v", err)
+	}
+	if err := e.Close(); err != nil {
+		t.Error(err)
+	}
+	os.Remove(vde)
 	s := start(t, folder, "vde/switch vde")
 	if out, err := asNobody(`ls "$1"`); err == nil {
 		t.Errorf("nobody sees a folder of mode 700: %s", out)
