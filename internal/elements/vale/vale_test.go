@@ -331,7 +331,7 @@ func TestBadClients(t *testing.T) {
 	}
 	x.expectStatus(t, "64 others")
 	y := start(t, x.shared.Load().registry, "switch lab")
-	for i := range 3000 {
+	for i := range 1200 {
 		f := frame(1, 1514)
 		f[20] = byte(i)
 		x.send(t, f)
