@@ -13,6 +13,7 @@ import (
 // of others: a stack that takes all addresses also says that it has them.
 type gateway struct {
 	own  map[netip.Addr]bool
+	asks [2]netip.Addr // in whose name it asks for hardware addresses: IPv4, IPv6
 	take func(*ethernet.Frame) bool
 }
 
@@ -26,9 +27,14 @@ const (
 )
 
 func newGateway(cfg Config) *gateway {
-	g := &gateway{own: map[netip.Addr]bool{linkLocal(cfg.HardwareAddr).Addr(): true}, take: cfg.Forwarding.Frame}
+	link := linkLocal(cfg.HardwareAddr).Addr()
+	g := &gateway{own: map[netip.Addr]bool{link: true}, take: cfg.Forwarding.Frame}
+	g.asks[1] = link
 	for _, p := range cfg.Addrs {
 		g.own[p.Addr()] = true
+		if p.Addr().Is4() && !g.asks[0].IsValid() {
+			g.asks[0] = p.Addr()
+		}
 	}
 	return g
 }
@@ -54,6 +60,31 @@ func (g *gateway) judge(f *ethernet.Frame) (ethernet.Reason, fate) {
 		}
 	}
 	return 0, passed
+}
+
+// ask puts the gateway's own address into a frame of the stack's that asks for a
+// station's hardware address. The stack asks in the name of whom it has a packet
+// from; the station would take that one for a neighbour.
+func (g *gateway) ask(frame []byte) {
+	packet := frame[ethernet.HeaderLen:]
+	switch binary.BigEndian.Uint16(frame[12:]) {
+	case ethernet.TypeARP:
+		if h := header.ARP(packet); h.IsValid() && h.Op() == header.ARPRequest && g.asks[0].IsValid() && !g.has(h.ProtocolAddressSender()) {
+			copy(h.ProtocolAddressSender(), g.asks[0].AsSlice())
+		}
+	case ethernet.TypeIPv6:
+		h := header.IPv6(packet)
+		if len(h) < header.IPv6MinimumSize+header.ICMPv6NeighborSolicitMinimumSize || h.NextHeader() != uint8(header.ICMPv6ProtocolNumber) {
+			return
+		}
+		message := header.ICMPv6(packet[header.IPv6MinimumSize:])
+		if message.Type() != header.ICMPv6NeighborSolicit || h.SourceAddress() == header.IPv6Any || g.has(packet[8:24]) {
+			return
+		}
+		h.SetSourceAddress(toAddress(g.asks[1]))
+		message.SetChecksum(0)
+		message.SetChecksum(header.ICMPv6Checksum(header.ICMPv6ChecksumParams{Header: message, Src: h.SourceAddress(), Dst: h.DestinationAddress()}))
+	}
 }
 
 func (g *gateway) has(address []byte) bool {

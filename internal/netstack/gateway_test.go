@@ -130,3 +130,44 @@ func TestGatewayTakesAll(t *testing.T) {
 		}
 	}
 }
+
+// A gateway asks for its stations' hardware addresses in its own name, whoever the
+// packets are from.
+func TestGatewayAsksInItsOwnName(t *testing.T) {
+	h := gatewayHost(t, Forwarding{})
+	for _, ends := range [][2]string{{"192.0.2.1", "10.0.0.9"}, {"2001:db8::1", "fd00::9"}} {
+		p, err := h.OpenPath(netip.MustParseAddr(ends[0]), netip.MustParseAddr(ends[1]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer p.Close()
+		if err := p.SendUDP(7, 9, []byte("x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	arp, solicitation := false, false
+	for !arp || !solicitation {
+		frames, err := h.Port().ReadFrames()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range frames {
+			switch kind := binary.BigEndian.Uint16(f.Data[12:]); {
+			case kind == ethernet.TypeARP:
+				arp = true
+				if a := netip.AddrFrom4([4]byte(f.Data[28:])); a.String() != "10.0.0.1" {
+					t.Errorf("an ARP request comes from %s", a)
+				}
+			case kind == ethernet.TypeIPv6 && len(f.Data) >= 78 && f.Data[54] == 135:
+				solicitation = true
+				ip := f.Data[14:]
+				if a := netip.AddrFrom16([16]byte(ip[8:])); !a.IsLinkLocalUnicast() {
+					t.Errorf("a neighbour solicitation comes from %s", a)
+				}
+				if ethernet.InternetSum(ip[40:], ethernet.PseudoSum(ip[8:24], ip[24:40], 58, len(ip)-40)) != 0xffff {
+					t.Error("a neighbour solicitation has a wrong checksum")
+				}
+			}
+		}
+	}
+}

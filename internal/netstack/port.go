@@ -180,6 +180,9 @@ func (p *port) send(packet *stack.PacketBuffer) {
 		p.queue.bytes = append(p.queue.bytes, b[skip:]...)
 	}
 	f := ethernet.Frame{Data: p.queue.bytes[start:len(p.queue.bytes):len(p.queue.bytes)]}
+	if p.gateway != nil {
+		p.gateway.ask(f.Data)
+	}
 	if gso := &packet.GSOOptions; gso.Type != stack.GSONone {
 		if gso.NeedsCsum {
 			f.Needs = ethernet.Checksum
