@@ -73,14 +73,18 @@ func serveNames(t *testing.T, outer *nstest.Host) {
 // serveWeb is a web server outside with pseudo-random bytes.
 func serveWeb(t *testing.T, outer *nstest.Host, size int) {
 	t.Helper()
+	serveHTTP(t, outer, func(w http.ResponseWriter) { io.Copy(w, io.LimitReader(source(), int64(size))) })
+}
+
+// serveHTTP is a web server outside that gives the same answer to everybody.
+func serveHTTP(t *testing.T, outer *nstest.Host, answer func(http.ResponseWriter)) {
+	t.Helper()
 	var l net.Listener
 	inside(t, outer, func() (err error) {
 		l, err = net.Listen("tcp4", outside4+":80")
 		return err
 	})
-	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		io.Copy(w, io.LimitReader(source(), int64(size)))
-	})}
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { answer(w) })}
 	go server.Serve(l)
 	t.Cleanup(func() { server.Close() })
 }
