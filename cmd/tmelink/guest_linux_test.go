@@ -180,12 +180,14 @@ func (a *cpio) add(name string, mode uint32, text []byte) {
 
 func (a *cpio) end() { a.add("TRAILER!!!", 0, nil) }
 
-// qemu boots a machine in a host; its console is the process's output.
+// qemu boots a PC in a host; its console is the process's output.
 func qemu(t *testing.T, h *nstest.Host, args ...string) *nstest.Process {
 	t.Helper()
-	return h.Start("qemu-system-x86_64", append([]string{"-no-user-config", "-nodefaults", "-display", "none", "-monitor", "none",
-		"-serial", "stdio", "-no-reboot", "-cpu", "max", "-m", "192"}, args...)...)
+	return h.Start("qemu-system-x86_64", append(append(qemuArgs[:len(qemuArgs):len(qemuArgs)], "-cpu", "max", "-m", "192"), args...)...)
 }
+
+// qemuArgs leave a machine its console and what else is asked for.
+var qemuArgs = []string{"-no-user-config", "-nodefaults", "-display", "none", "-monitor", "none", "-serial", "stdio", "-no-reboot"}
 
 // kernelArgs has QEMU boot the kernel.
 func kernelArgs(t *testing.T, initramfs string) []string {
