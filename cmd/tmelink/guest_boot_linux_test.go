@@ -30,7 +30,7 @@ poweroff -f
 
 // TestGuestBootsFromNAT has the iPXE in QEMU's virtio card ask for an address and a
 // boot file, and load by TFTP a script, the kernel, and its file system. The
-// kernel gets the same address.
+// kernel gets the same address. Without an IPv6 router iPXE waits for one for 12 s.
 func TestGuestBootsFromNAT(t *testing.T) {
 	needGuests(t)
 	host := nstest.New(t, "host")
@@ -41,7 +41,7 @@ func TestGuestBootsFromNAT(t *testing.T) {
 		t.Fatal(err)
 	}
 	socket := filepath.Join(t.TempDir(), "s")
-	ours := runs(t, host, "nat0: tme/host/nat inet 10.0.77.1/24 dhcp 10.0.77.10-10.0.77.20 boot-file boot.ipxe tftp "+folder+"\n"+
+	ours := runs(t, host, "nat0: tme/host/nat inet 10.0.77.1/24 inet6 fd00:77::1/64 dhcp 10.0.77.10-10.0.77.20 boot-file boot.ipxe tftp "+folder+"\n"+
 		"q0 at nat0: tme/host/qemu/stream listen "+socket+"\n")
 	ours.Expect(t, "up after", 20*time.Second)
 	began := time.Now()
@@ -74,7 +74,7 @@ func TestGuestBootsByHTTP(t *testing.T) {
 		io.WriteString(w, "#!ipxe\necho <script for ${net0/ip} with ${net0/dns}>\nprompt\n")
 	})
 	socket := filepath.Join(t.TempDir(), "s")
-	ours := runs(t, host, "nat0: tme/host/nat inet 10.0.77.1/24 lease 52:54:00:00:77:01=10.0.77.33 boot-file http://www.example/boot.ipxe dns "+outside4+"\n"+
+	ours := runs(t, host, "nat0: tme/host/nat inet 10.0.77.1/24 inet6 fd00:77::1/64 lease 52:54:00:00:77:01=10.0.77.33 boot-file http://www.example/boot.ipxe dns "+outside4+"\n"+
 		"q0 at nat0: tme/host/qemu/stream listen "+socket+"\n")
 	ours.Expect(t, "up after", 20*time.Second)
 	guest := qemu(t, host, append(append(streamBackend(socket), device("e1000", 1)...), "-M", "pc,graphics=off", "-boot", "n")...)

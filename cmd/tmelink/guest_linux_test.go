@@ -52,8 +52,10 @@ func guestFile(t *testing.T, pattern string) string {
 
 func kernelImage(t *testing.T) string { return guestFile(t, "boot/vmlinuz-*") }
 
-// guestBegin is what every guest does first. Its network device is eth0.
+// guestBegin is what every guest does first. Its network device is eth0. With the
+// shell's function report it says something in a line of its own.
 const guestBegin = `#!/bin/busybox sh
+report() { printf '\n<%s>\n' "$*"; }
 /bin/busybox --install -s /bin
 mount -t proc proc /proc
 mount -t devtmpfs dev /dev
@@ -64,11 +66,6 @@ until ip link set eth0 up 2>/dev/null; do usleep 10000; done
 
 // guestDHCP has the guest learn its address, and tell it.
 const guestDHCP = `udhcpc -i eth0 -q -n -t 20 -T 1 -O mtu -O domain -s /udhcpc
-`
-
-// guestReport is the shell's function report, by which a guest says something in a line of
-// its own: its console may have begun another.
-const guestReport = `report() { printf '\n<%s>\n' "$*"; }
 `
 
 // initramfs makes the file system of a guest that does what a script says, with
@@ -102,7 +99,7 @@ func initramfs(t *testing.T, script string, files map[string][]byte) string {
 	for name, text := range files {
 		a.add(name, 0o100644, text)
 	}
-	a.add("init", 0o100755, []byte(guestBegin+guestReport+script))
+	a.add("init", 0o100755, []byte(guestBegin+script))
 	a.end()
 	z.Close()
 	if a.err != nil {
@@ -219,7 +216,7 @@ func reported(t *testing.T, p *nstest.Process, word string, n int) []string {
 	t.Helper()
 	line := regexp.MustCompile(`<` + word + `( [^>\n]*)?>`)
 	var found [][]string
-	if !nstest.Eventually(60*time.Second, func() bool {
+	if !nstest.Eventually(120*time.Second, func() bool {
 		found = line.FindAllStringSubmatch(p.Output(), -1)
 		return len(found) >= n
 	}) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/sha256"
 	"fmt"
 	"io"
@@ -44,6 +45,7 @@ func TestGuestBehindNAT(t *testing.T) {
 		{"VDE with virtio on pc", "vde/plug {}/vde", append([]string{"-netdev", "vde,id=n0,sock={}/vde"}, append(device("virtio-net-pci", 1), "-M", "pc")...)},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel() // most of the time a guest boots, which takes one processor
 			needGuests(t, "vde_switch")
 			host, outer := behindNAT(t)
 			serveNames(t, outer)
@@ -80,7 +82,7 @@ func TestGuestBehindNAT(t *testing.T) {
 			reported(t, guest, "ping", 1)
 			reported(t, guest, "ready", 1)
 			began = time.Now()
-			if got, want := fetchHTTP(t, outer, "http://192.168.0.1:8080/file"), sumOf(size); got != want {
+			if got, want := fetchHTTP(t, outer, "192.168.0.1:8080", "/file"), sumOf(size); got != want {
 				t.Errorf("from the guest came a file of checksum %s, want %s", got, want)
 			}
 			t.Logf("an address after %.1f s, %d bytes fetched in %.2f s and given in %.2f s", booted.Seconds(), size, to-from, time.Since(began).Seconds())
@@ -115,24 +117,24 @@ func sumOf(size int) string {
 func sumBytes(b []byte) string { return fmt.Sprintf("%x", sha256.Sum256(b)) }
 
 // fetchHTTP fetches a file from a host and gives its checksum.
-func fetchHTTP(t *testing.T, h *nstest.Host, url string) string {
+func fetchHTTP(t *testing.T, h *nstest.Host, server, path string) string {
 	t.Helper()
-	sum := sha256.New()
-	dial := func(network, addr string) (c net.Conn, err error) {
-		inside(t, h, func() error {
-			c, err = net.DialTimeout(network, addr, 20*time.Second)
-			return err
-		})
-		return c, err
-	}
-	client := http.Client{Transport: &http.Transport{Dial: dial, DisableKeepAlives: true}, Timeout: 60 * time.Second}
-	answer, err := client.Get(url)
+	var c net.Conn
+	inside(t, h, func() (err error) {
+		c, err = net.DialTimeout("tcp", server, 20*time.Second)
+		return err
+	})
+	defer c.Close()
+	connected := func(context.Context, string, string) (net.Conn, error) { return c, nil }
+	client := http.Client{Transport: &http.Transport{DialContext: connected, DisableKeepAlives: true}, Timeout: 60 * time.Second}
+	answer, err := client.Get("http://" + server + path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer answer.Body.Close()
+	sum := sha256.New()
 	if _, err := io.Copy(sum, answer.Body); err != nil || answer.StatusCode != http.StatusOK {
-		t.Fatalf("get %s: %s, %v", url, answer.Status, err)
+		t.Fatalf("get %s from %s: %s, %v", path, server, answer.Status, err)
 	}
 	return fmt.Sprintf("%x", sum.Sum(nil))
 }

@@ -36,6 +36,7 @@ func TestGuestAfterRestart(t *testing.T) {
 		{"dgram", "dgram local {}/t remote {}/q", func(f string) []string { return dgramBackend(f+"/q", f+"/t") }, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel() // most of the time a guest boots, which takes one processor
 			needGuests(t)
 			host, outer := behindNAT(t)
 			serveWeb(t, outer, size)
