@@ -34,6 +34,7 @@ var goals = []goal{
 	{"AES-256-GCM over TCP, TCP stream ←", "tmelink-tcp-gcm", "openvpn-tcp-gcm", tcpBack, 8, false},
 	{"Switch, TCP stream →", "tmelink-switch", "bridge", tcpForward, 0.6, false},
 	{"Switch, TCP stream ←", "tmelink-switch", "bridge", tcpBack, 0.6, false},
+	{"VDE switch, 64-byte datagrams received", "tmelink-vde", "vde_switch", floodRate, 1, false},
 	{"User-mode NAT, TCP stream →", "tmelink-nat", "slirp4netns", tcpForward, 1, false},
 	{"User-mode NAT, TCP stream ←", "tmelink-nat", "slirp4netns", tcpBack, 1, false},
 	{"Packet socket to link, TCP stream →", "tmelink-bpf", "tmelink-udp", tcpForward, 0.5, false},

@@ -33,14 +33,15 @@ const (
 )
 
 const (
-	overUDP  = "over UDP"
-	overTCP  = "over TCP"
-	keyedUDP = "with keys, over UDP"
-	keyedTCP = "with keys, over TCP"
-	realWire = "over UDP, real segments"
-	oneHost  = "Ethernet on one host"
-	userNAT  = "user-mode NAT"
-	noTunnel = "no tunnel"
+	overUDP   = "over UDP"
+	overTCP   = "over TCP"
+	keyedUDP  = "with keys, over UDP"
+	keyedTCP  = "with keys, over TCP"
+	realWire  = "over UDP, real segments"
+	oneHost   = "Ethernet on one host"
+	userNAT   = "user-mode NAT"
+	vdeSwitch = "VDE switch on one host"
+	noTunnel  = "no tunnel"
 )
 
 // contenders are all subjects, in the order of the table. That is also the order
@@ -138,6 +139,14 @@ var contenders = []contender{
 		Subject: Subject{Name: "bridge", Group: oneHost, Base: "bridge",
 			What: "the kernel's bridge in a third host, with a veth pair to each of the two"},
 		build: buildBridge,
+	}, {
+		Subject: Subject{Name: "tmelink-vde", Group: vdeSwitch, Base: "vde_switch", Ours: true,
+			What: "tme/host/vde/switch, with a tmelink in each host between a TAP and a plug of the switch"},
+		tmelink: true, build: overVDE(startOurVDESwitch),
+	}, {
+		Subject: Subject{Name: "vde_switch", Group: vdeSwitch, Base: "vde_switch",
+			What: "vde_switch with the same plugs"},
+		tmelink: true, needs: []string{"vde_switch"}, build: overVDE(startVDESwitch),
 	}, {
 		Subject: Subject{Name: "tmelink-nat", Group: userNAT, Base: "slirp4netns", Ours: true,
 			What: "tme/host/nat with a TAP in the guest, MTU 1500"},
