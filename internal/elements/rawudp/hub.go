@@ -29,7 +29,12 @@ func init() {
     xq0 at hub0
     sim> attach xq udp:4713:10.0.0.1:4711
 
-A peer is known by the address and port that it sends from, which a SIMH and HECnet's bridge also receive at. The names of peers are looked up once, at the start. With learn whoever sends a frame becomes a peer until it has been silent for age seconds, up to 256 peers with those that are named; without it others than the named ones are not heard. Datagrams below 14 bytes and above mtu are dropped, frames below 60 bytes are filled up when they come from a connected element.
+A peer is known by the address and port that it sends from, which a SIMH and HECnet's bridge also receive at; with anyport by its host alone, as a GXemul wants it:
+
+    hub1: tme/host/udp/hub --local 127.0.0.1:15001 127.0.0.1:15000 anyport
+    net( local_port(15000) add_remote("127.0.0.1:15001") )
+
+The names of peers are looked up once, at the start. With learn whoever sends a frame becomes a peer until it has been silent for age seconds, up to 256 peers with those that are named; without it others than the named ones are not heard. Datagrams below 14 bytes and above mtu are dropped, frames below 60 bytes are filled up when they come from a connected element.
 
 There are no keys: whoever can send from a peer's address is that peer, and with learn anybody who reaches the port gets every frame. Keep it to networks of which you know everybody, or put a keyed tme/host/openvpn/socket/link between.`,
 		Example: "hub0: tme/host/udp/hub --local 0.0.0.0:4711 10.0.0.2:4711\nle0 at hub0\nhub1: tme/host/udp/hub --local 127.0.0.1:4712 learn on age 60",
@@ -44,6 +49,7 @@ type hubConfig struct {
 	local     place
 	peers     []place
 	learn     bool
+	anyPort   bool
 	age       time.Duration
 	learnSaid bool
 	ageAt     tmesh.Pos
@@ -80,6 +86,8 @@ func (c *hubConfig) options() []element.Option {
 				c.age, c.ageAt = time.Duration(n)*time.Second, v.Name.Pos
 				return err
 			}},
+		{Name: "anyport", Doc: "Take frames of a named peer from any port of its host, where it is the only one named, and send to the port that is named. GXemul sends each frame from another port.",
+			Set: func(element.Values) error { c.anyPort = true; return nil }},
 		mtuOption(&c.mtu),
 	}
 }
@@ -155,7 +163,7 @@ func (h *Hub) Start(ctx context.Context) error {
 	defer h.mu.Unlock()
 	maxFrame := ethernet.FrameLen(h.config.mtu)
 	h.wire = &hubWire{
-		conn: udp, learns: h.config.learn, peers: newPeers(named, h.config.age), began: time.Now(), log: h.log, drops: &h.counters.Read,
+		conn: udp, learns: h.config.learn, peers: newPeers(named, h.config.anyPort, h.config.age), began: time.Now(), log: h.log, drops: &h.counters.Read,
 		in:    newReceiver(udp, maxFrame, &h.counters.Read, h.log),
 		relay: newSender(udp, &h.counters.Write, h.log), out: newSender(udp, &h.counters.Write, h.log),
 		strangers: occasion.New(3, time.Minute), newcomers: occasion.New(20, time.Minute),
@@ -243,11 +251,12 @@ func (w *hubWire) ReadFrames() ([]ethernet.Frame, error) {
 			return nil, err
 		}
 		now := w.now()
-		if !w.admits(from, now) {
+		sender, ok := w.admits(from, now)
+		if !ok {
 			continue
 		}
 		if err := w.peers.each(now, func(p *peer) error {
-			if p.addr == from {
+			if p.addr == sender {
 				return nil
 			}
 			return w.relay.send(data, p.addr)
@@ -259,16 +268,16 @@ func (w *hubWire) ReadFrames() ([]ethernet.Frame, error) {
 	}
 }
 
-// admits says whether a sender is a peer, or has become one.
-func (w *hubWire) admits(from netip.AddrPort, now time.Duration) bool {
+// admits says whether a sender is a peer, or has become one, and what its address is.
+func (w *hubWire) admits(from netip.AddrPort, now time.Duration) (sender netip.AddrPort, ok bool) {
 	if p := w.peers.heard(from, now); p != nil {
-		return true
+		return p.addr, true
 	}
 	if w.learns && w.peers.learn(from, now) {
 		if n := w.newcomers.Due(time.Now()); n > 0 {
 			w.log.Info("a peer has come", "peer", from, "times", n)
 		}
-		return true
+		return from, true
 	}
 	w.drops.Add(ethernet.Stranger, 1)
 	if n := w.strangers.Due(time.Now()); n > 0 {
@@ -278,7 +287,7 @@ func (w *hubWire) admits(from netip.AddrPort, now time.Duration) bool {
 		}
 		w.log.Warn("dropped what another than the peers sent", "from", from, "reason", why, "times", n)
 	}
-	return false
+	return from, false
 }
 
 // WriteFrames sends frames of connected elements to every peer.

@@ -80,6 +80,38 @@ func (s *station) send(t testing.TB, data []byte) {
 	}
 }
 
+// TestHubPeerOfAnyPort has a peer send each frame from another port, as a GXemul does,
+// and be sent to at its own.
+func TestHubPeerOfAnyPort(t *testing.T) {
+	clean(t)
+	gxemul := newStation(t, hubAt)
+	h := start(t, "hub --local "+hubAt+" "+gxemul.LocalAddr().String()+" 127.0.0.2:5 127.0.0.2:6 anyport")
+	for i := range 3 {
+		f := frame(byte(i), 100)
+		newStation(t, hubAt).send(t, f)
+		expect(t, h.came, f)
+	}
+	back := frame(7, 100)
+	send(t, h.Port, back)
+	expect(t, gxemul.came, back)
+	select {
+	case f := <-gxemul.came:
+		t.Errorf("a frame has come back to who sent it: %x", f)
+	default:
+	}
+	two, err := net.DialUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 2)}, gxemul.hub)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer two.Close()
+	if _, err := two.Write(frame(9, 100)); err != nil {
+		t.Fatal(err)
+	}
+	if !nstest.Eventually(10*time.Second, func() bool { return h.element.(*Hub).counters.Read.Count(ethernet.Stranger) == 1 }) {
+		t.Error("who of two peers of one host it is cannot be known, and it is not a stranger")
+	}
+}
+
 const hubAt = "127.0.0.1:24711"
 
 func TestHub(t *testing.T) {
@@ -191,7 +223,7 @@ func TestHubAlone(t *testing.T) {
 
 func TestPeersAge(t *testing.T) {
 	at := func(n int) netip.AddrPort { return netip.MustParseAddrPort(fmt.Sprintf("10.0.%d.%d:5", n/256, n%256)) }
-	p := newPeers([]netip.AddrPort{at(0)}, 10*time.Second)
+	p := newPeers([]netip.AddrPort{at(0)}, false, 10*time.Second)
 	for n := 1; n < maxPeers; n++ {
 		if !p.learn(at(n), time.Duration(n)*time.Millisecond) {
 			t.Fatalf("no room for peer %d", n)

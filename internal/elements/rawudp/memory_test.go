@@ -41,7 +41,7 @@ func TestHubDoesNotAllocate(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer w.conn.Close()
-	w.peers = newPeers(named, time.Hour)
+	w.peers = newPeers(named, false, time.Hour)
 	w.in.conn, w.relay.conn, w.out.conn = w.conn, w.conn, w.conn
 	to, batch := w.conn.LocalAddr().(*net.UDPAddr).AddrPort(), []ethernet.Frame{{Data: frame(1, 60)}, {Data: frame(1, 1514)}}
 	if n := testing.AllocsPerRun(500, func() {

@@ -18,6 +18,7 @@ const maxPeers = 256
 type peers struct {
 	age   time.Duration // after which a learned peer that is silent is forgotten
 	known atomic.Pointer[map[netip.AddrPort]*peer]
+	hosts map[netip.Addr]*peer // the only named one of a host, who may send from any port
 
 	mu sync.Mutex // held by whoever changes known
 }
@@ -29,11 +30,18 @@ type peer struct {
 	seen  atomic.Int64 // a time.Duration, when it was heard last
 }
 
-func newPeers(named []netip.AddrPort, age time.Duration) *peers {
-	p := &peers{age: age}
+// newPeers knows those that are named. With anyPort whoever is named alone of its host is
+// known by that.
+func newPeers(named []netip.AddrPort, anyPort bool, age time.Duration) *peers {
+	p := &peers{age: age, hosts: map[netip.Addr]*peer{}}
 	known := map[netip.AddrPort]*peer{}
 	for _, a := range named {
 		known[a] = &peer{addr: a, named: true}
+		if _, several := p.hosts[a.Addr()]; several {
+			p.hosts[a.Addr()] = nil
+		} else if anyPort {
+			p.hosts[a.Addr()] = known[a]
+		}
 	}
 	p.known.Store(&known)
 	return p
@@ -42,6 +50,9 @@ func newPeers(named []netip.AddrPort, age time.Duration) *peers {
 // heard notes that a peer was heard, and gives it; nil if it is not known.
 func (p *peers) heard(a netip.AddrPort, now time.Duration) *peer {
 	known := (*p.known.Load())[a]
+	if known == nil {
+		known = p.hosts[a.Addr()]
+	}
 	// An eighth of a second spares most writes to what others read.
 	if known != nil && int64(now)-known.seen.Load() > int64(time.Second/8) {
 		known.seen.Store(int64(now))
