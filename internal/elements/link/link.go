@@ -7,8 +7,11 @@
 // transport) of the moment, which together are a circuit. A keeper goroutine
 // makes circuits one after the other: it opens, connects, watches over the
 // peer's silence, and begins again; a talker goroutine sends what the session
-// has to say beside the frames. A link never looks into a frame, has no device
-// and no address, and changes nothing on the host.
+// has to say beside the frames. Each circuit goes one of the link's ways to the
+// peer (way.go), which the keeper takes in turn (tour.go); while it is not the
+// best one, a scout looks for a better beside it (scout.go). A link has no device
+// and no address, looks into no frame but for --mssfix, and changes nothing on the
+// host.
 package link
 
 import (
